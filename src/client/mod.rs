@@ -1,0 +1,1 @@
+//! The clients in the same binary: `amphi publish`.

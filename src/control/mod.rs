@@ -1,0 +1,1 @@
+//! WHO MAY, and the API that producers use.

@@ -1,0 +1,1 @@
+//! The child's side of the program, the only user of GStreamer.

@@ -1,0 +1,50 @@
+//! What a participant publishes.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MediaKind {
+    Audio,
+    Video,
+}
+
+/// The codecs that Amphi takes from a publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    H264,
+    Vp8,
+    Vp9,
+    Av1,
+    Opus,
+}
+
+impl Codec {
+    pub fn kind(self) -> MediaKind {
+        match self {
+            Codec::Opus => MediaKind::Audio,
+            Codec::H264 | Codec::Vp8 | Codec::Vp9 | Codec::Av1 => MediaKind::Video,
+        }
+    }
+
+    /// The encoding name of the codec's RTP payload format, as IANA lists it and as
+    /// `a=rtpmap` (RFC 8866 §6.6) and GStreamer's `encoding-name` spell it.
+    pub fn encoding_name(self) -> &'static str {
+        match self {
+            Codec::H264 => "H264",
+            Codec::Vp8 => "VP8",
+            Codec::Vp9 => "VP9",
+            Codec::Av1 => "AV1",
+            Codec::Opus => "OPUS",
+        }
+    }
+
+    /// Ticks a second of the codec's RTP timestamps.
+    pub fn clock_rate(self) -> u32 {
+        match self {
+            Codec::Opus => 48_000,
+            Codec::H264 | Codec::Vp8 | Codec::Vp9 | Codec::Av1 => 90_000,
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! WHAT REMAINS: the live segments, kept, are the recording.
+pub mod core;
