@@ -1,1 +1,5 @@
-//! WHO MAY, and the API that producers use.
+//! WHO MAY, and the API that producers and pages use.
+//!
+//! Read [`auth`] (tokens and what they allow), then [`api`] (the routes).
+
+pub mod auth;

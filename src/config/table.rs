@@ -1,0 +1,162 @@
+//! The settings table: every key once, with its default, its range and its meaning.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::value::{Setting, Value};
+
+/// Makes, from rows of `/// doc`, `key: Type = "TOML default"`, an optional `in range` and its
+/// words, the struct of each section, [`Config`] and [`TABLE`].
+macro_rules! settings {
+    ($($section:ident: $Section:ident {
+        $($(#[doc = $doc:literal])+ $key:ident: $Type:ty = $default:literal $(, $range:literal if $check:expr)?;)+
+    })+) => {
+        $(
+            #[derive(Debug, Clone, PartialEq)]
+            pub struct $Section { $($(#[doc = $doc])+ pub $key: $Type,)+ }
+        )+
+
+        /// Every setting, typed and within its range.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct Config { $(pub $section: $Section,)+ }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Config { $($section: $Section { $($key: default(concat!(stringify!($section), ".", stringify!($key)), $default),)+ },)+ }
+            }
+        }
+
+        pub static TABLE: &[Setting] = &[$($(
+            Setting {
+                section: stringify!($section),
+                key: stringify!($key),
+                default: $default,
+                doc: &[$($doc),+],
+                kind: <$Type as Value>::KIND,
+                range: concat!($($range)?),
+                set: |config, value| {
+                    let value = <$Type as Value>::read(value).ok_or(())?;
+                    $(
+                        let check: fn(&$Type) -> bool = $check;
+                        if !check(&value) {
+                            return Err(());
+                        }
+                    )?
+                    config.$section.$key = value;
+                    Ok(())
+                },
+            },
+        )+)+];
+    };
+}
+
+settings! {
+    http: Http {
+        /// Where pages, WHIP, HLS and the API are served. Put a TLS proxy in front: browsers
+        /// give camera and microphone only to https pages and to localhost.
+        listen: SocketAddr = "\"0.0.0.0:8080\"";
+    }
+    rtc: Rtc {
+        /// The one UDP port of all WebRTC connections.
+        listen: SocketAddr = "\"0.0.0.0:8189\"";
+        /// Addresses that clients are told to connect to, for a server behind NAT. Empty: those
+        /// of this machine's interfaces.
+        public_addresses: Vec<IpAddr> = "[]";
+        /// STUN and TURN servers handed to publishers, as "stun:host:port" or
+        /// "turn:user:password@host:port?transport=udp".
+        ice_servers: Vec<String> = "[]";
+        /// Connections at most; one more is answered 503.
+        max_connections: usize = "1000", "1 to 100000" if |n| (1..=100_000).contains(n);
+        /// The bitrate at which a browser is asked to start its video, in kbit/s.
+        start_bitrate_kbps: u32 = "2500", "100 to 20000" if |n| (100..=20_000).contains(n);
+    }
+    auth: Auth {
+        /// The secret that tokens are signed with (HS256), 32 characters or more. The server
+        /// does not start without it, except with --dev. Make one: `openssl rand -hex 32`.
+        secret: String = "\"\"", "empty or 32 characters or more" if |s| s.is_empty() || s.len() >= 32;
+    }
+    room: Room {
+        /// Participants at most in one room.
+        max_participants: usize = "50", "1 to 1000" if |n| (1..=1000).contains(n);
+        /// Rooms at most on this server.
+        max_rooms: usize = "1000", "1 to 100000" if |n| (1..=100_000).contains(n);
+        /// How long the place of a publisher who vanished is kept. The broadcast goes on that long.
+        away_for: Duration = "\"30s\"", "up to 1 hour" if |d| *d <= Duration::from_secs(3600);
+    }
+    program: Program {
+        /// The set of renditions: a name in pipelines/ladders.
+        ladder: String = "\"default\"";
+        /// The video encoder: a name in pipelines/encoders.
+        encoder: String = "\"x264\"";
+        /// A folder with `ladders` and `encoders` of your own; they win over those built in. Empty: none.
+        pipelines: PathBuf = "\"\"";
+        /// How long a segment is; every rendition starts its segments at the same times.
+        segment: Duration = "\"2s\"", "1s to 10s" if |d| (1..=10).contains(&d.as_secs());
+        /// How long a part is: shorter is less delay and more requests.
+        part: Duration = "\"200ms\"", "100ms to 1s" if |d| (100..=1000).contains(&d.as_millis());
+    }
+    hls: Hls {
+        /// How far back a viewer can seek while live.
+        window: Duration = "\"60s\"", "10s to 1h" if |d| (10..=3600).contains(&d.as_secs());
+        /// How long the playlist of a broadcast that ended is still served.
+        ended_for: Duration = "\"60s\"", "up to 1 hour" if |d| *d <= Duration::from_secs(3600);
+        /// Requests at most that wait for parts to come, over all rooms.
+        max_waiting: usize = "50000", "100 to 1000000" if |n| (100..=1_000_000).contains(n);
+    }
+    recording: Recording {
+        /// Whether broadcasts are recorded.
+        enabled: bool = "true";
+        /// Where recordings go: empty for the folder `recordings` of the data folder, a path, or
+        /// "s3://bucket/prefix".
+        store: String = "\"\"";
+        /// The S3 server's URL when it is not AWS, as "http://127.0.0.1:9000".
+        s3_endpoint: String = "\"\"";
+        /// The S3 region.
+        s3_region: String = "\"us-east-1\"";
+        /// The S3 access key. Empty: from the machine's role or the AWS_ environment.
+        s3_access_key_id: String = "\"\"";
+        /// The S3 secret key.
+        s3_secret_access_key: String = "\"\"";
+        /// Disk space at most for segments that wait while the object storage is away, in MB.
+        spool_max_mb: u64 = "10000", "100 or more" if |n| *n >= 100;
+        /// Recordings older than this are deleted. "0s": never.
+        keep_for: Duration = "\"0s\"";
+    }
+    data: Data {
+        /// The folder for recordings and what waits to be uploaded.
+        dir: PathBuf = "\"data\"";
+    }
+    log: Log {
+        /// `text` for people, `json` for machines.
+        format: LogFormat = "\"text\"";
+        /// What is logged, in tracing's filter syntax: a level, or target=level, separated by commas.
+        filter: String = "\"info\"";
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Value for LogFormat {
+    const KIND: &'static str = "\"text\" or \"json\"";
+    fn read(value: &toml::Value) -> Option<Self> {
+        match value.as_str()? {
+            "text" => Some(LogFormat::Text),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        }
+    }
+}
+
+/// A default is text of ours, and a test reads every one of them.
+fn default<T: Value>(key: &str, toml: &str) -> T {
+    format!("v = {toml}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|table| T::read(table.get("v")?))
+        .unwrap_or_else(|| unreachable!("the default of {key} does not read: {toml}"))
+}

@@ -1,0 +1,229 @@
+//! Tokens: who somebody is, in which room, and what they may do there.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use crate::room::{Role, RoomId};
+
+/// The shortest secret that a token can be signed with, in bytes: as long as the HMAC's output
+/// (RFC 7518 §3.2).
+pub const MIN_SECRET_LEN: usize = 32;
+
+/// The claims of a token: a JWT (RFC 7519) signed with HS256.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Who: stable over visits, so that the same participant takes their place again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub: Option<String>,
+    /// The name that others see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    pub room: Scope,
+    pub role: Role,
+    /// Seconds since 1970.
+    pub exp: u64,
+}
+
+/// The rooms a token is for: `"*"` or one name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Scope {
+    AnyRoom,
+    Room(RoomId),
+}
+
+impl Scope {
+    pub fn covers(&self, room: &RoomId) -> bool {
+        match self {
+            Scope::AnyRoom => true,
+            Scope::Room(own) => own == room,
+        }
+    }
+}
+
+impl TryFrom<String> for Scope {
+    type Error = crate::room::id::InvalidRoomId;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "*" => Ok(Scope::AnyRoom),
+            name => name.parse().map(Scope::Room),
+        }
+    }
+}
+
+impl From<Scope> for String {
+    fn from(scope: Scope) -> String {
+        match scope {
+            Scope::AnyRoom => "*".to_owned(),
+            Scope::Room(id) => id.into(),
+        }
+    }
+}
+
+/// Why a request is not let in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    #[error("send a token as `Authorization: Bearer …`; `amphi token` makes one")]
+    NoToken,
+    #[error("the token is not valid ({0}); get a new one from whoever runs this server")]
+    BadToken(String),
+    #[error("the token is for another room")]
+    OtherRoom,
+    #[error("a {0:?} may not do this")]
+    RoleMayNot(Role),
+}
+
+/// How a server decides who may enter.
+#[derive(Clone)]
+pub enum Authority {
+    /// `--dev`: everybody is a host everywhere.
+    Everybody,
+    Secret(Box<Keys>),
+}
+
+#[derive(Clone)]
+pub struct Keys {
+    sign: EncodingKey,
+    verify: DecodingKey,
+}
+
+impl Authority {
+    /// `None` when the secret is shorter than [`MIN_SECRET_LEN`].
+    pub fn with_secret(secret: &str) -> Option<Self> {
+        (secret.len() >= MIN_SECRET_LEN).then(|| {
+            let bytes = secret.as_bytes();
+            let (sign, verify) = (
+                EncodingKey::from_secret(bytes),
+                DecodingKey::from_secret(bytes),
+            );
+            Authority::Secret(Box::new(Keys { sign, verify }))
+        })
+    }
+
+    /// Who asks, if they may do `allowed` things in `room`. `None` where nobody is asked.
+    pub fn check(
+        &self,
+        bearer: Option<&str>,
+        room: &RoomId,
+        allowed: fn(Role) -> bool,
+    ) -> Result<Option<Claims>, Denied> {
+        let Authority::Secret(keys) = self else {
+            return Ok(None);
+        };
+        let token = bearer.ok_or(Denied::NoToken)?;
+        let claims = keys
+            .verify(token)
+            .map_err(|e| Denied::BadToken(e.to_string()))?;
+        if !claims.room.covers(room) {
+            return Err(Denied::OtherRoom);
+        }
+        if !allowed(claims.role) {
+            return Err(Denied::RoleMayNot(claims.role));
+        }
+        Ok(Some(claims))
+    }
+
+    /// A token with these claims; `None` where nobody is asked for one.
+    pub fn issue(&self, claims: &Claims) -> Option<String> {
+        match self {
+            Authority::Everybody => None,
+            Authority::Secret(keys) => {
+                jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &keys.sign).ok()
+            }
+        }
+    }
+}
+
+impl Keys {
+    fn verify(&self, token: &str) -> Result<Claims, jsonwebtoken::errors::Error> {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = CLOCK_LEEWAY.as_secs();
+        validation.validate_aud = false;
+        Ok(jsonwebtoken::decode::<Claims>(token, &self.verify, &validation)?.claims)
+    }
+}
+
+/// How far two machines' clocks may differ.
+const CLOCK_LEEWAY: Duration = Duration::from_secs(30);
+
+/// `exp` of a token that lives for `ttl` from now.
+pub fn expires_in(ttl: Duration) -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    now.saturating_add(ttl).as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "a secret of at least 32 characters";
+
+    fn claims(room: &str, role: Role, exp: u64) -> Claims {
+        let room = room.to_owned().try_into().expect("a good scope");
+        Claims {
+            sub: Some("ada".into()),
+            name: None,
+            room,
+            role,
+            exp,
+        }
+    }
+
+    fn check(token: Option<&str>, expect: Result<bool, Denied>) {
+        let authority = Authority::with_secret(SECRET).expect("long enough");
+        let room = "demo".parse().expect("a good name");
+        let got = authority.check(token, &room, Role::may_publish);
+        let got = got
+            .map(|claims| claims.is_some())
+            .map_err(|denied| match denied {
+                Denied::BadToken(_) => Denied::BadToken(String::new()),
+                other => other,
+            });
+        assert_eq!(got, expect, "{token:?}");
+    }
+
+    #[test]
+    fn a_token_opens_its_own_room_for_its_role_and_time() {
+        let authority = Authority::with_secret(SECRET).expect("long enough");
+        let other = Authority::with_secret(&SECRET.to_uppercase()).expect("long enough");
+        let soon = expires_in(Duration::from_secs(60));
+        let token = |a: &Authority, room, role, exp| a.issue(&claims(room, role, exp));
+        let bad = || Err(Denied::BadToken(String::new()));
+
+        check(
+            token(&authority, "demo", Role::Host, soon).as_deref(),
+            Ok(true),
+        );
+        check(
+            token(&authority, "*", Role::Speaker, soon).as_deref(),
+            Ok(true),
+        );
+        check(None, Err(Denied::NoToken));
+        check(Some("nonsense"), bad());
+        check(token(&authority, "demo", Role::Host, 1).as_deref(), bad());
+        check(token(&other, "demo", Role::Host, soon).as_deref(), bad());
+        check(
+            token(&authority, "else", Role::Host, soon).as_deref(),
+            Err(Denied::OtherRoom),
+        );
+        let viewer = token(&authority, "demo", Role::Viewer, soon);
+        check(viewer.as_deref(), Err(Denied::RoleMayNot(Role::Viewer)));
+        // {"alg":"none"}.{"room":"demo","role":"host","exp":9999999999}.
+        check(
+            Some(
+                "eyJhbGciOiJub25lIn0.eyJyb29tIjoiZGVtbyIsInJvbGUiOiJob3N0IiwiZXhwIjo5OTk5OTk5OTk5fQ.",
+            ),
+            bad(),
+        );
+    }
+
+    #[test]
+    fn a_short_secret_is_none() {
+        assert!(Authority::with_secret("short").is_none());
+    }
+}

@@ -1,0 +1,81 @@
+//! Someone in a room, and whether they are here.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::ParticipantId;
+use super::track::{Codec, MediaKind};
+
+/// What a participant is in the room; [`Role::may_publish`] and its siblings say what follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Host,
+    Speaker,
+    Viewer,
+    Producer,
+}
+
+impl Role {
+    pub fn may_publish(self) -> bool {
+        matches!(self, Role::Host | Role::Speaker)
+    }
+
+    /// May start and stop the broadcast.
+    pub fn may_direct(self) -> bool {
+        matches!(self, Role::Host | Role::Producer)
+    }
+}
+
+/// One connection of a participant. A participant who comes back has a new one, and what the
+/// old one still says is ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Session(pub u64);
+
+/// One track of a participant: the number of its `m=` section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TrackNumber(pub u8);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Track {
+    pub kind: MediaKind,
+    pub codec: Codec,
+    /// Nothing comes: the publisher muted it, or lost it.
+    pub muted: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// The connection is being made.
+    Joining(Session),
+    Connected(Session),
+    /// Vanished without a word; the place is kept for a while.
+    Away {
+        since: Instant,
+    },
+}
+
+impl Presence {
+    pub fn session(self) -> Option<Session> {
+        match self {
+            Presence::Joining(session) | Presence::Connected(session) => Some(session),
+            Presence::Away { .. } => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Participant {
+    pub id: ParticipantId,
+    /// What the participant is known by over several visits; from the token, or chosen by the page.
+    pub identity: Option<String>,
+    pub name: String,
+    pub role: Role,
+    pub presence: Presence,
+    pub tracks: BTreeMap<TrackNumber, Track>,
+    /// Place in the order of the stage: who came first stands first.
+    pub place: u64,
+}

@@ -1,0 +1,287 @@
+//! One room: who is in it, what they publish, and whether it is live.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::event::{Command, Event, Refused};
+use super::id::{BroadcastId, ParticipantId, RoomId};
+use super::participant::{Participant, Presence, Role, Session};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub max_participants: usize,
+    /// How long the place of a participant who vanished is kept.
+    pub away_for: Duration,
+    /// The broadcast starts with the first publisher and stops with the last.
+    pub auto_broadcast: bool,
+}
+
+/// A room's state. Commands come in by [`Room::handle`], events go out by [`Room::poll_event`].
+#[derive(Debug)]
+pub struct Room {
+    id: RoomId,
+    settings: Settings,
+    participants: BTreeMap<ParticipantId, Participant>,
+    broadcast: Option<BroadcastId>,
+    events: VecDeque<Event>,
+    next_place: u64,
+}
+
+impl Room {
+    pub fn new(id: RoomId, settings: Settings) -> Self {
+        Self {
+            id,
+            settings,
+            participants: BTreeMap::new(),
+            broadcast: None,
+            events: VecDeque::new(),
+            next_place: 0,
+        }
+    }
+
+    pub fn id(&self) -> &RoomId {
+        &self.id
+    }
+
+    pub fn broadcast(&self) -> Option<BroadcastId> {
+        self.broadcast
+    }
+
+    /// In the order of the stage.
+    pub fn participants(&self) -> Vec<&Participant> {
+        let mut all: Vec<_> = self.participants.values().collect();
+        all.sort_by_key(|participant| participant.place);
+        all
+    }
+
+    /// Whether nobody is here and nothing runs, so that the room may be forgotten.
+    pub fn is_idle(&self) -> bool {
+        self.participants.is_empty() && self.broadcast.is_none()
+    }
+
+    pub fn handle(&mut self, command: Command, now: Instant) -> Result<(), Refused> {
+        match command {
+            Command::Join {
+                fresh,
+                session,
+                identity,
+                name,
+                role,
+            } => {
+                if !role.may_publish() {
+                    return Err(Refused::MayNotPublish(role));
+                }
+                let known = identity.as_ref().and_then(|identity| {
+                    let mut all = self.participants.values();
+                    all.find(|p| p.identity.as_ref() == Some(identity))
+                        .map(|p| p.id)
+                });
+                match known {
+                    Some(id) => self.take_place_again(id, session, name),
+                    None => self.take_place(fresh, session, identity, name, role)?,
+                }
+            }
+            Command::Connected(session) => {
+                self.of_session(session)?.presence = Presence::Connected(session);
+                if self.settings.auto_broadcast && self.broadcast.is_none() {
+                    self.events.push_back(Event::BroadcastDue);
+                }
+            }
+            Command::TrackStarted {
+                session,
+                number,
+                track,
+            } => {
+                let participant = self.of_session(session)?;
+                let (id, before) = (
+                    participant.id,
+                    participant.tracks.insert(number, track.clone()),
+                );
+                if before.is_some() {
+                    self.events.push_back(Event::TrackEnded {
+                        participant: id,
+                        session,
+                        number,
+                    });
+                }
+                self.events.push_back(Event::TrackStarted {
+                    participant: id,
+                    session,
+                    number,
+                    track,
+                });
+            }
+            Command::TrackMuted {
+                session,
+                number,
+                muted,
+            } => {
+                let participant = self.of_session(session)?;
+                let id = participant.id;
+                if let Some(track) = participant.tracks.get_mut(&number)
+                    && track.muted != muted
+                {
+                    track.muted = muted;
+                    let event = Event::TrackMuted {
+                        participant: id,
+                        session,
+                        number,
+                        muted,
+                    };
+                    self.events.push_back(event);
+                }
+            }
+            Command::Left(session) => {
+                let id = self.of_session(session)?.id;
+                self.end_tracks(id, session);
+                self.remove(id);
+            }
+            Command::Lost(session) => {
+                let participant = self.of_session(session)?;
+                let (id, was) = (participant.id, participant.presence);
+                participant.presence = Presence::Away { since: now };
+                self.end_tracks(id, session);
+                match was {
+                    Presence::Connected(_) => {
+                        self.events
+                            .push_back(Event::ParticipantAway { participant: id });
+                    }
+                    Presence::Joining(_) | Presence::Away { .. } => self.remove(id),
+                }
+            }
+            Command::StartBroadcast(broadcast) => {
+                if self.broadcast.is_some() {
+                    return Err(Refused::AlreadyLive);
+                }
+                self.broadcast = Some(broadcast);
+                self.events.push_back(Event::BroadcastStarted(broadcast));
+            }
+            Command::StopBroadcast => {
+                let broadcast = self.broadcast.take().ok_or(Refused::NotLive)?;
+                self.events.push_back(Event::BroadcastStopped(broadcast));
+            }
+            Command::BroadcastFailed(broadcast) => {
+                if self.broadcast == Some(broadcast) {
+                    self.broadcast = None;
+                    self.events.push_back(Event::BroadcastStopped(broadcast));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let gone: Vec<_> = self
+            .participants
+            .values()
+            .filter(|participant| self.leaves_at(participant).is_some_and(|at| at <= now))
+            .map(|participant| participant.id)
+            .collect();
+        for id in gone {
+            self.remove(id);
+        }
+    }
+
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.participants
+            .values()
+            .filter_map(|participant| self.leaves_at(participant))
+            .min()
+            .map(|at| (at, "a vanished participant's place is given up"))
+    }
+
+    fn take_place(
+        &mut self,
+        id: ParticipantId,
+        session: Session,
+        identity: Option<String>,
+        name: String,
+        role: Role,
+    ) -> Result<(), Refused> {
+        if self.participants.len() >= self.settings.max_participants {
+            return Err(Refused::Full(self.settings.max_participants));
+        }
+        let place = self.next_place;
+        self.next_place += 1;
+        let presence = Presence::Joining(session);
+        let tracks = BTreeMap::new();
+        self.participants.insert(
+            id,
+            Participant {
+                id,
+                identity,
+                name,
+                role,
+                presence,
+                tracks,
+                place,
+            },
+        );
+        self.events
+            .push_back(Event::ParticipantJoined { participant: id });
+        Ok(())
+    }
+
+    fn take_place_again(&mut self, id: ParticipantId, session: Session, name: String) {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        let replaced = participant.presence.session();
+        participant.presence = Presence::Joining(session);
+        participant.name = name;
+        if let Some(old) = replaced {
+            self.end_tracks(id, old);
+        }
+        self.events.push_back(Event::ParticipantReturned {
+            participant: id,
+            replaced,
+        });
+    }
+
+    fn end_tracks(&mut self, id: ParticipantId, session: Session) {
+        let tracks = self
+            .participants
+            .get_mut(&id)
+            .map(|participant| std::mem::take(&mut participant.tracks));
+        for number in tracks.unwrap_or_default().into_keys() {
+            self.events.push_back(Event::TrackEnded {
+                participant: id,
+                session,
+                number,
+            });
+        }
+    }
+
+    fn remove(&mut self, id: ParticipantId) {
+        self.participants.remove(&id);
+        self.events
+            .push_back(Event::ParticipantLeft { participant: id });
+        if self.settings.auto_broadcast
+            && self.participants.is_empty()
+            && let Some(broadcast) = self.broadcast.take()
+        {
+            self.events.push_back(Event::BroadcastStopped(broadcast));
+        }
+    }
+
+    fn of_session(&mut self, session: Session) -> Result<&mut Participant, Refused> {
+        self.participants
+            .values_mut()
+            .find(|participant| participant.presence.session() == Some(session))
+            .ok_or(Refused::StaleSession)
+    }
+
+    fn leaves_at(&self, participant: &Participant) -> Option<Instant> {
+        match participant.presence {
+            Presence::Away { since } => since.checked_add(self.settings.away_for),
+            Presence::Joining(_) | Presence::Connected(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

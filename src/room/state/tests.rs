@@ -1,0 +1,301 @@
+//! Rooms by script, and the laws that hold for any script.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::room::{Codec, MediaKind, Role, Track, TrackNumber};
+
+const AWAY: Duration = Duration::from_secs(30);
+const VIDEO: TrackNumber = TrackNumber(1);
+
+fn room() -> Room {
+    let settings = Settings {
+        max_participants: 3,
+        away_for: AWAY,
+        auto_broadcast: true,
+    };
+    Room::new("demo".parse().expect("a good name"), settings)
+}
+
+fn participant(n: u64) -> ParticipantId {
+    ParticipantId(Uuid::from_u128(n.into()))
+}
+
+fn broadcast(n: u64) -> BroadcastId {
+    BroadcastId(Uuid::from_u128(n.into()))
+}
+
+fn join(n: u64, identity: Option<&str>) -> Command {
+    Command::Join {
+        fresh: participant(n),
+        session: Session(n),
+        identity: identity.map(str::to_owned),
+        name: format!("guest {n}"),
+        role: Role::Speaker,
+    }
+}
+
+fn camera() -> Track {
+    Track {
+        kind: MediaKind::Video,
+        codec: Codec::Vp8,
+        muted: false,
+    }
+}
+
+fn started(n: u64) -> Command {
+    Command::TrackStarted {
+        session: Session(n),
+        number: VIDEO,
+        track: camera(),
+    }
+}
+
+fn events(room: &mut Room) -> Vec<Event> {
+    std::iter::from_fn(|| room.poll_event()).collect()
+}
+
+fn check(room: &mut Room, command: Command, now: Instant, expect: &[Event]) {
+    let shown = format!("{command:?}");
+    assert_eq!(room.handle(command, now), Ok(()), "{shown}");
+    assert_eq!(events(room), expect, "{shown}");
+}
+
+#[test]
+fn a_show_from_first_publisher_to_last() {
+    let (mut room, now) = (room(), Instant::now());
+    let p1 = participant(1);
+    check(
+        &mut room,
+        join(1, None),
+        now,
+        &[Event::ParticipantJoined { participant: p1 }],
+    );
+    check(
+        &mut room,
+        Command::Connected(Session(1)),
+        now,
+        &[Event::BroadcastDue],
+    );
+    check(
+        &mut room,
+        Command::StartBroadcast(broadcast(9)),
+        now,
+        &[Event::BroadcastStarted(broadcast(9))],
+    );
+    check(
+        &mut room,
+        started(1),
+        now,
+        &[Event::TrackStarted {
+            participant: p1,
+            session: Session(1),
+            number: VIDEO,
+            track: camera(),
+        }],
+    );
+    let muted = Command::TrackMuted {
+        session: Session(1),
+        number: VIDEO,
+        muted: true,
+    };
+    check(
+        &mut room,
+        muted.clone(),
+        now,
+        &[Event::TrackMuted {
+            participant: p1,
+            session: Session(1),
+            number: VIDEO,
+            muted: true,
+        }],
+    );
+    check(&mut room, muted, now, &[]);
+    check(
+        &mut room,
+        Command::Left(Session(1)),
+        now,
+        &[
+            Event::TrackEnded {
+                participant: p1,
+                session: Session(1),
+                number: VIDEO,
+            },
+            Event::ParticipantLeft { participant: p1 },
+            Event::BroadcastStopped(broadcast(9)),
+        ],
+    );
+    assert!(room.is_idle());
+}
+
+#[test]
+fn who_vanishes_keeps_the_place_for_a_while() {
+    let (mut room, now) = (room(), Instant::now());
+    for command in [
+        join(1, Some("ada")),
+        Command::Connected(Session(1)),
+        started(1),
+    ] {
+        room.handle(command, now).expect("accepted");
+    }
+    room.handle(Command::StartBroadcast(broadcast(9)), now)
+        .expect("accepted");
+    events(&mut room);
+    let p1 = participant(1);
+    check(
+        &mut room,
+        Command::Lost(Session(1)),
+        now,
+        &[
+            Event::TrackEnded {
+                participant: p1,
+                session: Session(1),
+                number: VIDEO,
+            },
+            Event::ParticipantAway { participant: p1 },
+        ],
+    );
+    check(
+        &mut room,
+        join(2, Some("ada")),
+        now,
+        &[Event::ParticipantReturned {
+            participant: p1,
+            replaced: None,
+        }],
+    );
+    check(&mut room, Command::Connected(Session(2)), now, &[]);
+    assert_eq!(room.handle(started(1), now), Err(Refused::StaleSession));
+
+    room.handle(Command::Lost(Session(2)), now)
+        .expect("accepted");
+    events(&mut room);
+    assert_eq!(room.poll_timeout().map(|(at, _)| at), Some(now + AWAY));
+    room.handle_timeout(now + AWAY - Duration::from_millis(1));
+    assert_eq!(events(&mut room), []);
+    room.handle_timeout(now + AWAY);
+    assert_eq!(
+        events(&mut room),
+        [
+            Event::ParticipantLeft { participant: p1 },
+            Event::BroadcastStopped(broadcast(9))
+        ]
+    );
+}
+
+#[test]
+fn the_same_participant_at_a_second_window_replaces_the_first() {
+    let (mut room, now) = (room(), Instant::now());
+    for command in [
+        join(1, Some("ada")),
+        Command::Connected(Session(1)),
+        started(1),
+    ] {
+        room.handle(command, now).expect("accepted");
+    }
+    events(&mut room);
+    check(
+        &mut room,
+        join(2, Some("ada")),
+        now,
+        &[
+            Event::TrackEnded {
+                participant: participant(1),
+                session: Session(1),
+                number: VIDEO,
+            },
+            Event::ParticipantReturned {
+                participant: participant(1),
+                replaced: Some(Session(1)),
+            },
+        ],
+    );
+}
+
+#[test]
+fn who_never_connected_leaves_no_place() {
+    let (mut room, now) = (room(), Instant::now());
+    room.handle(join(1, Some("ada")), now).expect("accepted");
+    room.handle(Command::Lost(Session(1)), now)
+        .expect("accepted");
+    assert!(room.is_idle());
+}
+
+#[test]
+fn refusals() {
+    let (mut room, now) = (room(), Instant::now());
+    let viewer = Command::Join {
+        fresh: participant(1),
+        session: Session(1),
+        identity: None,
+        name: String::new(),
+        role: Role::Viewer,
+    };
+    assert_eq!(
+        room.handle(viewer, now),
+        Err(Refused::MayNotPublish(Role::Viewer))
+    );
+    for n in 1..=3 {
+        room.handle(join(n, None), now).expect("accepted");
+    }
+    assert_eq!(room.handle(join(4, None), now), Err(Refused::Full(3)));
+    assert_eq!(
+        room.handle(Command::StopBroadcast, now),
+        Err(Refused::NotLive)
+    );
+    room.handle(Command::StartBroadcast(broadcast(1)), now)
+        .expect("accepted");
+    assert_eq!(
+        room.handle(Command::StartBroadcast(broadcast(2)), now),
+        Err(Refused::AlreadyLive)
+    );
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    let session = 0..12u64;
+    prop_oneof![
+        (0..8u64, 0..3u8)
+            .prop_map(|(n, who)| join(n, (who > 0).then(|| ["", "ada", "bob"][who as usize]))),
+        session.clone().prop_map(|n| Command::Connected(Session(n))),
+        session.clone().prop_map(started),
+        session.clone().prop_map(|n| Command::Left(Session(n))),
+        session.prop_map(|n| Command::Lost(Session(n))),
+        (0..9u64).prop_map(|n| Command::StartBroadcast(broadcast(n))),
+        Just(Command::StopBroadcast),
+    ]
+}
+
+proptest! {
+    /// Whatever happens: each track that starts ends once, broadcasts never overlap, and when
+    /// all have left or timed out, the room is idle but for a broadcast somebody started by hand.
+    #[test]
+    fn any_script_balances(script in prop::collection::vec(any_command(), 0..60)) {
+        let (mut room, mut now) = (room(), Instant::now());
+        let (mut open, mut live) = (std::collections::BTreeSet::new(), None);
+        let connections = script.len() as u64;
+        let goodbyes = (0..connections).map(|n| Command::Left(Session(n)));
+        for (nth, mut command) in script.into_iter().chain(goodbyes).enumerate() {
+            if let Command::Join { fresh, session, .. } = &mut command {
+                (*fresh, *session) = (participant(nth as u64), Session(nth as u64));
+            }
+            now += Duration::from_secs(1);
+            let _ = room.handle(command, now);
+            room.handle_timeout(now);
+            for event in events(&mut room) {
+                match event {
+                    Event::TrackStarted { session, number, .. } => prop_assert!(open.insert((session, number))),
+                    Event::TrackEnded { session, number, .. } => prop_assert!(open.remove(&(session, number))),
+                    Event::BroadcastStarted(id) => prop_assert_eq!(live.replace(id), None),
+                    Event::BroadcastStopped(id) => prop_assert_eq!(live.take(), Some(id)),
+                    _ => {}
+                }
+            }
+        }
+        room.handle_timeout(now + AWAY);
+        prop_assert!(room.participants().is_empty());
+        prop_assert!(open.is_empty());
+    }
+}
