@@ -2,4 +2,5 @@
 //!
 //! Read [`auth`] (tokens and what they allow), then [`api`] (the routes).
 
+pub mod api;
 pub mod auth;

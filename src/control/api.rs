@@ -1,0 +1,256 @@
+//! `/api/v1`: what is live, who is in a room, what was recorded; start, stop and delete.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use super::auth::{Authority, Denied};
+use crate::problem::Problem;
+use crate::room::{BroadcastId, MediaKind, ParticipantId, Refused, Role, RoomId};
+
+/// What the routes ask of the house.
+pub trait House: Send + Sync + 'static {
+    fn rooms(&self) -> Vec<RoomView>;
+    /// `None` for a room that does not exist.
+    fn room(&self, id: &RoomId) -> Option<RoomView>;
+    fn participants(&self, id: &RoomId) -> Vec<ParticipantView>;
+    fn start_broadcast(&self, id: &RoomId) -> Result<BroadcastId, Refused>;
+    fn stop_broadcast(&self, id: &RoomId) -> Result<(), Refused>;
+    fn recordings(&self) -> Answer<'_, Vec<RecordingView>>;
+    fn recording(&self, id: BroadcastId) -> Answer<'_, Option<RecordingView>>;
+    fn delete_recording(&self, id: BroadcastId) -> Answer<'_, ()>;
+}
+
+/// An answer that storage must be asked for; the error says why it did not answer.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
+
+#[derive(Debug, Clone, Serialize)]
+pub struct RoomView {
+    pub id: RoomId,
+    /// The audience can watch.
+    pub live: bool,
+    pub broadcast: Option<BroadcastView>,
+    /// How many are here.
+    pub participants: usize,
+    /// What the last broadcast left behind, once it can be played.
+    pub last_recording: Option<BroadcastId>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct BroadcastView {
+    pub id: BroadcastId,
+    pub started_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct ParticipantView {
+    pub id: ParticipantId,
+    pub name: String,
+    pub role: Role,
+    /// `joining`, `connected` or `away`
+    pub presence: &'static str,
+    pub tracks: Vec<TrackView>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct TrackView {
+    pub kind: MediaKind,
+    pub codec: crate::room::Codec,
+    pub muted: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct RecordingView {
+    pub id: BroadcastId,
+    pub room: RoomId,
+    pub started_at: DateTime<Utc>,
+    pub duration_s: f64,
+    /// `recording`, `finishing`, `complete` or `failed`
+    pub state: String,
+}
+
+/// A list, in an object so that it can grow a cursor.
+#[derive(Debug, Serialize)]
+struct Items<T> {
+    items: Vec<T>,
+}
+
+#[derive(Clone)]
+struct Api {
+    house: Arc<dyn House>,
+    authority: Authority,
+}
+
+pub fn routes(house: Arc<dyn House>, authority: Authority) -> Router {
+    Router::new()
+        .route("/api/v1/rooms", get(list_rooms))
+        .route("/api/v1/rooms/{room}", get(show_room))
+        .route("/api/v1/rooms/{room}/participants", get(list_participants))
+        .route("/api/v1/rooms/{room}/broadcast", post(start).delete(stop))
+        .route("/api/v1/recordings", get(list_recordings))
+        .route(
+            "/api/v1/recordings/{id}",
+            get(show_recording).delete(delete_recording),
+        )
+        .with_state(Api { house, authority })
+}
+
+async fn list_rooms(State(api): State<Api>) -> Response {
+    fresh(Items {
+        items: api.house.rooms(),
+    })
+}
+
+async fn show_room(State(api): State<Api>, Path(room): Path<String>) -> Result<Response, Problem> {
+    let room = room_id(&room)?;
+    api.house.room(&room).map(fresh).ok_or_else(|| {
+        let detail =
+            format!("there is no room {room}; it comes to be when someone publishes into it");
+        Problem::new(StatusCode::NOT_FOUND, detail)
+    })
+}
+
+async fn list_participants(
+    State(api): State<Api>,
+    Path(room): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let room = room_id(&room)?;
+    api.may(&headers, &room, Role::may_direct)?;
+    Ok(fresh(Items {
+        items: api.house.participants(&room),
+    }))
+}
+
+async fn start(
+    State(api): State<Api>,
+    Path(room): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let room = room_id(&room)?;
+    api.may(&headers, &room, Role::may_direct)?;
+    let id = api.house.start_broadcast(&room).map_err(refused)?;
+    #[derive(Serialize)]
+    struct Started {
+        id: BroadcastId,
+    }
+    Ok((StatusCode::CREATED, Json(Started { id })).into_response())
+}
+
+async fn stop(
+    State(api): State<Api>,
+    Path(room): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let room = room_id(&room)?;
+    api.may(&headers, &room, Role::may_direct)?;
+    api.house.stop_broadcast(&room).map_err(refused)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn list_recordings(State(api): State<Api>) -> Result<Response, Problem> {
+    let items = api.house.recordings().await.map_err(storage_away)?;
+    Ok(fresh(Items { items }))
+}
+
+async fn show_recording(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    api.recording(&id).await.map(fresh)
+}
+
+async fn delete_recording(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let recording = api.recording(&id).await?;
+    api.may(&headers, &recording.room, Role::may_direct)?;
+    if recording.state == "recording" {
+        let detail = "this broadcast is still live; stop it first";
+        return Err(Problem::new(StatusCode::CONFLICT, detail));
+    }
+    api.house
+        .delete_recording(recording.id)
+        .await
+        .map_err(storage_away)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl Api {
+    fn may(
+        &self,
+        headers: &HeaderMap,
+        room: &RoomId,
+        allowed: fn(Role) -> bool,
+    ) -> Result<(), Problem> {
+        self.authority
+            .check(bearer(headers), room, allowed)
+            .map(drop)
+            .map_err(denied)
+    }
+
+    async fn recording(&self, id: &str) -> Result<RecordingView, Problem> {
+        let unknown = || {
+            let detail = "there is no such recording; GET /api/v1/recordings lists them";
+            Problem::new(StatusCode::NOT_FOUND, detail)
+        };
+        let id = id.parse().map_err(|_| unknown())?;
+        let found = self.house.recording(id).await.map_err(storage_away)?;
+        found.ok_or_else(unknown)
+    }
+}
+
+/// The token of an `Authorization: Bearer` header (RFC 6750 §2.1).
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn room_id(text: &str) -> Result<RoomId, Problem> {
+    text.parse().map_err(|e: crate::room::id::InvalidRoomId| {
+        Problem::new(StatusCode::NOT_FOUND, e.to_string())
+    })
+}
+
+fn denied(denied: Denied) -> Problem {
+    match denied {
+        Denied::NoToken | Denied::BadToken(_) => {
+            Problem::new(StatusCode::UNAUTHORIZED, denied.to_string())
+                .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+        }
+        Denied::OtherRoom | Denied::RoleMayNot(_) => {
+            Problem::new(StatusCode::FORBIDDEN, denied.to_string())
+        }
+    }
+}
+
+fn refused(refused: Refused) -> Problem {
+    let status = match refused {
+        Refused::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Refused::MayNotPublish(_) => StatusCode::FORBIDDEN,
+        Refused::AlreadyLive | Refused::NotLive | Refused::StaleSession => StatusCode::CONFLICT,
+    };
+    Problem::new(status, refused.to_string())
+}
+
+fn storage_away(reason: String) -> Problem {
+    let detail = format!("the recordings' storage does not answer ({reason}); try again later");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("10"))
+}
+
+/// State of this moment: no cache may keep it.
+fn fresh(body: impl Serialize) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}

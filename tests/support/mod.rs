@@ -1,0 +1,123 @@
+//! A real server for tests: the binary, in its own folder, on free ports, ended with the test.
+#![allow(dead_code)] // each test binary uses its own part
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A server binary is given this long to say that it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+pub struct Server {
+    /// `http://127.0.0.1:port`
+    pub base: String,
+    process: Child,
+    data: Option<TempDir>,
+}
+
+impl Server {
+    /// `amphi serve --dev` on free ports with a new data folder.
+    pub fn start() -> Self {
+        Self::start_with(&[], &[])
+    }
+
+    pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let (process, base) = spawn(data.path(), &["--dev"], arguments, environment);
+        Self { base, process, data: Some(data) }
+    }
+
+    /// As an operator runs it: with a secret, tokens asked.
+    pub fn start_with_secret(secret: &str) -> Self {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let environment = [("AMPHI_AUTH_SECRET", secret)];
+        let (process, base) = spawn(data.path(), &[], &[], &environment);
+        Self { base, process, data: Some(data) }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn data(&self) -> &Path {
+        self.data.as_ref().expect("a data folder").path()
+    }
+
+    /// SIGKILL, then a new server on the same data folder.
+    pub fn kill_and_restart(&mut self) {
+        self.process.kill().expect("killed");
+        self.process.wait().expect("reaped");
+        let (process, base) = spawn(self.data(), &["--dev"], &[], &[]);
+        self.process = process;
+        self.base = base;
+    }
+
+    /// SIGTERM, and how it left.
+    pub fn terminate(mut self) -> std::process::ExitStatus {
+        signal(self.pid(), nix::sys::signal::Signal::SIGTERM);
+        wait_for("the server leaves", Duration::from_secs(60), || {
+            self.process.try_wait().expect("waited")
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn spawn(
+    data: &Path,
+    mode: &[&str],
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> (Child, String) {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_amphi"))
+        .arg("serve")
+        .args(mode)
+        .args(["--http", "127.0.0.1:0", "--rtc", "127.0.0.1:0"])
+        .arg("--data")
+        .arg(data)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the server binary");
+    let (tell, told) = std::sync::mpsc::channel();
+    let output = BufReader::new(process.stdout.take().expect("piped"));
+    std::thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            if let Some(base) = line.strip_prefix("Amphi is ready at ") {
+                let _ = tell.send(base.trim_end_matches('/').to_owned());
+            }
+        }
+    });
+    let base = told.recv_timeout(READY_WITHIN).expect("the server says that it is ready");
+    (process, base)
+}
+
+pub fn signal(pid: u32, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(pid.try_into().expect("a pid"));
+    nix::sys::signal::kill(pid, signal).expect("the process is ours");
+}
+
+/// Polls until `f` gives something; panics with `what` after `within`.
+pub fn wait_for<T>(what: &str, within: Duration, mut f: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + within;
+    loop {
+        if let Some(found) = f() {
+            return found;
+        }
+        assert!(Instant::now() < until, "not within {within:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
