@@ -1,0 +1,5 @@
+// The page for what is not there.
+
+import { drawTheatres } from "../ui/theatre";
+
+drawTheatres();

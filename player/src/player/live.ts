@@ -1,0 +1,220 @@
+// The live player: loads a stream, holds it near the live edge, and says when it ends or fails.
+
+import type Hls from "hls.js";
+import type { ErrorData, HlsConfig } from "hls.js";
+import { Hls as HlsClass } from "hls-video-element";
+import { LATENCY, LatencyController } from "../sdk/latency";
+import { controls } from "./chrome";
+import { behindText, edge } from "./follow";
+
+export interface LivePlayerEvents {
+  playing: () => void;
+  /** The stream cannot be played on; load it again. */
+  failed: (reason: string) => void;
+  /** The broadcast ended and was shown to its end. */
+  finished: () => void;
+}
+
+export interface LivePlayerOptions extends LivePlayerEvents {
+  title: string;
+  /** Sent with every request for playlists and media. */
+  token?: string | undefined;
+  /** Seconds behind the live edge to aim for. */
+  target?: number;
+}
+
+interface HlsVideo extends HTMLVideoElement {
+  api: Hls | null;
+  config: Partial<HlsConfig> | null;
+  readonly nativeEl: HTMLVideoElement;
+}
+
+/** How often the distance to the live edge is looked at. */
+const CONTROL_MS = 100;
+/** Playback this much behind its target was put there by the viewer: leave it. */
+const FOLLOW_LIMIT = 2;
+/** Right after a start or a seek, waiting for data is no stall. */
+const GRACE_MS = 1_500;
+/** Ended, or off air with nothing left to play for this long. */
+const MEDIA_RECOVERY_MS = 5_000;
+
+/** One player on the page, for one stream after another. */
+export class LivePlayer {
+  readonly controller: HTMLElement;
+  readonly video: HlsVideo;
+  /** Since the page was loaded. */
+  readonly stalls = { count: 0, ms: 0 };
+  private latency: LatencyController;
+  private following = true;
+  private quietUntil = 0;
+  private stalledAt: number | null = null;
+  private recoveredAt = 0;
+  private readonly behind: HTMLElement | null;
+  private readonly sound: HTMLButtonElement;
+
+  constructor(root: HTMLElement, private readonly options: LivePlayerOptions) {
+    root.append(controls("live", options.title));
+    this.controller = root.querySelector("media-controller") as HTMLElement;
+    this.video = root.querySelector("hls-video") as HlsVideo;
+    this.behind = root.querySelector(".behind");
+    this.sound = root.querySelector(".sound") as HTMLButtonElement;
+    this.latency = this.newController();
+    this.listen();
+    setInterval(() => this.control(), CONTROL_MS);
+  }
+
+  attach(src: string): void {
+    this.following = true;
+    this.latency = this.newController();
+    this.settle();
+    this.video.config = config(this.options.token, this.latency.currentTarget);
+    this.video.removeAttribute("src");
+    this.video.setAttribute("src", src);
+    // hls-video makes its hls.js instance one microtask after `src` is set.
+    queueMicrotask(() => queueMicrotask(() => this.watch(this.video.api)));
+  }
+
+  detach(): void {
+    this.stalledAt = null;
+    this.video.removeAttribute("src");
+    if (this.behind) this.behind.textContent = "";
+  }
+
+  private newController(): LatencyController {
+    return new LatencyController({ ...LATENCY, target: this.options.target ?? LATENCY.target });
+  }
+
+  private watch(hls: Hls | null): void {
+    if (!hls) return;
+    hls.on(HlsClass.Events.ERROR, (_, data) => this.onError(hls, data));
+    hls.on(HlsClass.Events.LEVEL_UPDATED, (_, { details }) => {
+      if (!details.live) this.finishWhenShown(details.edge);
+    });
+  }
+
+  private onError(hls: Hls, data: ErrorData): void {
+    if (hls !== this.video.api || !data.fatal) return;
+    const recovering = performance.now() - this.recoveredAt < MEDIA_RECOVERY_MS;
+    if (data.type === HlsClass.ErrorTypes.MEDIA_ERROR && !recovering) {
+      this.recoveredAt = performance.now();
+      hls.recoverMediaError();
+      return;
+    }
+    this.options.failed(`${data.details}${data.response ? ` ${data.response.code}` : ""}`);
+  }
+
+  /** An ended playlist still has seconds to show. */
+  private finishWhenShown(end: number): void {
+    const { video } = this;
+    const hls = video.api;
+    const check = () => {
+      if (video.api !== hls) return;
+      if (video.ended || video.currentTime >= end - 0.15) this.options.finished();
+      else setTimeout(check, CONTROL_MS);
+    };
+    check();
+  }
+
+  private listen(): void {
+    const { video } = this;
+    video.addEventListener("playing", () => {
+      this.stallOver();
+      this.options.playing();
+    });
+    video.addEventListener("waiting", () => this.stallBegan());
+    video.addEventListener("seeking", () => this.settle());
+    video.addEventListener("seeked", () => this.decideFollowing());
+    video.addEventListener("play", () => this.decideFollowing());
+    video.addEventListener("pause", () => (this.stalledAt = null));
+    video.addEventListener("volumechange", () => this.offerSound());
+    // The live button, and a player that was paused: back to the target, not to the very edge.
+    this.controller.addEventListener("mediaseektoliverequest", (event) => {
+      event.stopImmediatePropagation();
+      this.seekToLive();
+    }, { capture: true });
+    Object.defineProperty(video, "liveEdgeStart", { get: () => this.liveEdgeStart() });
+    this.sound.addEventListener("click", () => {
+      video.muted = false;
+      if (video.volume === 0) video.volume = 1;
+      void video.play().catch(() => {});
+    });
+    this.offerSound();
+  }
+
+  private liveEdgeStart(): number {
+    const now = edge(this.video.api, this.video);
+    return now ? now.position - this.latency.currentTarget - FOLLOW_LIMIT : Number.NaN;
+  }
+
+  private seekToLive(): void {
+    const now = edge(this.video.api, this.video);
+    if (!now) return;
+    this.following = true;
+    this.settle();
+    this.video.currentTime = now.position - this.latency.currentTarget;
+  }
+
+  private decideFollowing(): void {
+    const now = edge(this.video.api, this.video);
+    if (now) this.following = now.latency < this.latency.currentTarget + FOLLOW_LIMIT;
+  }
+
+  private control(): void {
+    const { video } = this;
+    const now = edge(video.api, video);
+    if (!now || video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
+    if (this.behind) {
+      const text = behindText(now.latency);
+      if (this.behind.textContent !== text) this.behind.textContent = text;
+    }
+    if (video.paused || video.seeking) return;
+    if (!this.following) return this.setRate(1);
+    const { rate, jump } = this.latency.update({ now: performance.now() / 1000, ...now });
+    if (jump) return this.seekToLive();
+    this.setRate(rate);
+  }
+
+  private setRate(rate: number): void {
+    if (this.video.playbackRate !== rate) this.video.playbackRate = rate;
+  }
+
+  private settle(): void {
+    this.quietUntil = performance.now() + GRACE_MS;
+    this.stalledAt = null;
+  }
+
+  private stallBegan(): void {
+    const { video } = this;
+    if (this.stalledAt !== null || video.paused || video.seeking || performance.now() < this.quietUntil) return;
+    this.stalledAt = performance.now();
+    this.stalls.count++;
+    if (this.following) this.latency.stalled(performance.now() / 1000);
+  }
+
+  private stallOver(): void {
+    if (this.stalledAt !== null) this.stalls.ms += performance.now() - this.stalledAt;
+    this.stalledAt = null;
+  }
+
+  private offerSound(): void {
+    this.sound.hidden = !this.video.muted;
+  }
+}
+
+function config(token: string | undefined, target: number): Partial<HlsConfig> {
+  return {
+    lowLatencyMode: true,
+    // Parts are CMAF already: there is nothing to remux that would be worth a thread.
+    enableWorker: false,
+    liveSyncDuration: target,
+    liveSyncOnStallIncrease: 0,
+    // Our own controller sets the speed.
+    maxLiveSyncPlaybackRate: 1,
+    backBufferLength: 60,
+    // Begin with the best picture a usual line carries, rather than with a blurred one.
+    abrEwmaDefaultEstimate: 5_000_000,
+    ...(token
+      ? { xhrSetup: (xhr: XMLHttpRequest) => xhr.setRequestHeader("authorization", `Bearer ${token}`) }
+      : {}),
+  };
+}

@@ -1,0 +1,69 @@
+// The part of the control API that the pages read.
+
+import { Problem } from "./problem";
+
+export interface Room {
+  id: string;
+  /** Whether its program is on air. */
+  live: boolean;
+  broadcast: { id: string; started_at: string } | null;
+  participants: number;
+  /** The newest recording of the room that can be played. */
+  last_recording: string | null;
+}
+
+export interface Recording {
+  id: string;
+  room: string;
+  /** RFC 3339. */
+  started_at: string;
+  duration_s: number | null;
+  state: "recording" | "finishing" | "complete" | "failed";
+}
+
+export interface ApiOptions {
+  /** Sent as `Authorization: Bearer`. */
+  token?: string | undefined;
+  /** For tests. */
+  fetch?: typeof fetch;
+  /** How long to wait for an answer. */
+  timeoutMs?: number;
+}
+
+const TIMEOUT_MS = 8_000;
+
+/** `GET`s of `/api/v1`; every failure is a {@link Problem}. */
+export class Api {
+  constructor(private readonly options: ApiOptions = {}) {}
+
+  async rooms(): Promise<Room[]> {
+    return (await this.get<{ items: Room[] }>("/api/v1/rooms")).items;
+  }
+
+  room(id: string): Promise<Room> {
+    return this.get(`/api/v1/rooms/${encodeURIComponent(id)}`);
+  }
+
+  async recordings(): Promise<Recording[]> {
+    return (await this.get<{ items: Recording[] }>("/api/v1/recordings")).items;
+  }
+
+  private async get<T>(path: string): Promise<T> {
+    const { token, timeoutMs = TIMEOUT_MS } = this.options;
+    const send = this.options.fetch ?? fetch;
+    let response: Response;
+    try {
+      response = await send(path, {
+        headers: {
+          accept: "application/json, application/problem+json",
+          ...(token ? { authorization: `Bearer ${token}` } : {}),
+        },
+        signal: AbortSignal.timeout(timeoutMs),
+      });
+    } catch {
+      throw Problem.unreachable();
+    }
+    if (!response.ok) throw await Problem.from(response);
+    return response.json() as Promise<T>;
+  }
+}

@@ -1,0 +1,107 @@
+// Holds a live player at a chosen distance behind the live edge. Pure: fed with measurements.
+//
+// hls.js catches up only with more than a second of buffer ahead, so it never reaches half a
+// second. This controller needs no such reserve: it plays a few percent faster or slower, keeps
+// the reserve that the network turned out to need, and gives latency up when playback stalls.
+
+export interface LatencySettings {
+  /** Where playback wants to be behind the live edge, in seconds. */
+  target: number;
+  /** The farthest that stalls can push it back. */
+  maxTarget: number;
+  /** How much one stall adds. */
+  stallStep: number;
+  /** Calm seconds before latency is tried lower again; doubles with every stall. */
+  calm: number;
+  maxCalm: number;
+  /** Seconds per calm period by which the target comes back. */
+  easeStep: number;
+  /** The slowest and the fastest playback; beyond this, ears notice. */
+  minRate: number;
+  maxRate: number;
+  /** Farther behind than this over the target, seek: catching up by speed would take minutes. */
+  jump: number;
+}
+
+export const LATENCY: LatencySettings = {
+  target: 0.5,
+  maxTarget: 4,
+  stallStep: 0.3,
+  calm: 15,
+  maxCalm: 240,
+  easeStep: 0.1,
+  minRate: 0.92,
+  maxRate: 1.12,
+  jump: 3,
+};
+
+export interface LatencyReading {
+  /** Seconds on any steady clock. */
+  now: number;
+  /** Seconds from the live edge to what is shown. */
+  latency: number;
+  /** Seconds of media ahead of what is shown. */
+  buffered: number;
+}
+
+export interface LatencyDecision {
+  rate: number;
+  /** Seek forward to the target instead. */
+  jump: boolean;
+  target: number;
+}
+
+/** Nearer to the target than this is at the target. */
+const CLOSE = 0.02;
+/** Once at the target, only this much drift is worth a change of speed. */
+const DRIFTED = 0.06;
+/** Speed per second of distance. */
+const GAIN = 0.4;
+/** So little ahead that the next late part would stall: never speed up into it. */
+const THIN = 0.08;
+
+export class LatencyController {
+  private target: number;
+  private calm: number;
+  private calmSince: number | null = null;
+  private correcting = true;
+
+  constructor(private readonly settings: LatencySettings = LATENCY) {
+    this.target = settings.target;
+    this.calm = settings.calm;
+  }
+
+  get currentTarget(): number {
+    return this.target;
+  }
+
+  /** Playback ran dry: keep more distance, and be slower to give it up again. */
+  stalled(now: number): void {
+    const { stallStep, maxTarget, maxCalm } = this.settings;
+    this.target = Math.min(maxTarget, this.target + stallStep);
+    this.calm = Math.min(maxCalm, this.calm * 2);
+    this.calmSince = now;
+  }
+
+  /** To be asked a few times a second while playback follows the live edge. */
+  update({ now, latency, buffered }: LatencyReading): LatencyDecision {
+    this.ease(now);
+    const { jump, minRate, maxRate } = this.settings;
+    const distance = latency - this.target;
+    if (distance > jump) return { rate: 1, jump: true, target: this.target };
+    const far = Math.abs(distance);
+    this.correcting = far > (this.correcting ? CLOSE : DRIFTED);
+    let rate = this.correcting ? 1 + GAIN * distance : 1;
+    if (buffered < THIN) rate = Math.min(rate, 1);
+    rate = Math.min(maxRate, Math.max(minRate, rate));
+    return { rate: Math.round(rate * 100) / 100, jump: false, target: this.target };
+  }
+
+  /** After a calm period, a little closer again, down to where it began. */
+  private ease(now: number): void {
+    this.calmSince ??= now;
+    if (now - this.calmSince < this.calm) return;
+    this.calmSince = now;
+    this.target = Math.max(this.settings.target, this.target - this.settings.easeStep);
+  }
+}
