@@ -8,6 +8,7 @@ const dist = resolve(import.meta.dirname, "dist");
 
 export default defineConfig({
   root: "src",
+  cacheDir: resolve(import.meta.dirname, "node_modules/.vite"),
   publicDir: "../public",
   plugins: [precompress()],
   build: {

@@ -2,7 +2,7 @@
 
 import { Api, type Recording, type Room } from "../sdk/api";
 import { Problem } from "../sdk/problem";
-import { carriedToken, element, repeat, token } from "../ui/dom";
+import { carriedToken, element, repeat, sentence, token } from "../ui/dom";
 import { drawTheatres } from "../ui/theatre";
 import { ago, clockTime } from "../ui/time";
 
@@ -28,7 +28,7 @@ repeat(async () => {
     showRecordings(recordings.filter((recording) => recording.state === "complete").slice(0, MAX_RECORDINGS));
     trouble.hidden = true;
   } catch (error) {
-    trouble.textContent = error instanceof Problem ? error.detail : String(error);
+    trouble.textContent = sentence(error instanceof Problem ? error.detail : String(error));
     trouble.hidden = false;
   }
   return REFRESH_MS;

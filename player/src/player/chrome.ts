@@ -21,10 +21,11 @@ export function controls(kind: "live" | "recording", title: string): DocumentFra
 <media-controller class="player" noautoseektolive ${kind === "live" ? 'defaultstreamtype="live" defaulttargetlivewindow="Infinity"' : 'defaultstreamtype="on-demand"'}>
   <hls-video slot="media" playsinline ${kind === "live" ? "autoplay muted" : 'preload="metadata"'}></hls-video>
   <media-loading-indicator slot="centered-chrome" noautohide></media-loading-indicator>
-  <button slot="centered-chrome" class="sound" type="button" hidden>
+  <button slot="centered-chrome" noautohide class="sound" type="button" hidden>
     <svg viewBox="0 0 24 24" width="22" height="22" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d="M4 9v6h4l5 4V5L8 9z"/><path d="M16 9.5l5 5m0-5l-5 5"/></svg>
     <span>Tap for sound</span>
   </button>
+  <div class="bottom">
   <media-time-range></media-time-range>
   <media-control-bar>
     <media-play-button></media-play-button>
@@ -37,6 +38,7 @@ export function controls(kind: "live" | "recording", title: string): DocumentFra
     <media-pip-button></media-pip-button>
     <media-fullscreen-button></media-fullscreen-button>
   </media-control-bar>
+  </div>
   <media-rendition-menu anchor="auto" hidden></media-rendition-menu>
 </media-controller>`;
   const controller = template.content.querySelector("media-controller");

@@ -2,7 +2,7 @@
 
 import { Publisher } from "../sdk/publisher";
 import type { Publishing } from "../sdk/publishing";
-import { carriedToken, copy, element, subject, token } from "../ui/dom";
+import { carriedToken, copy, element, sentence, subject, token } from "../ui/dom";
 import { drawTheatres } from "../ui/theatre";
 import { clockTime } from "../ui/time";
 import { Meter } from "./meter";
@@ -191,10 +191,10 @@ function show(state: Publishing): void {
   element("on-air").hidden = !flowing;
 
   const trouble = element("trouble");
-  const sentence = state.name === "refused" ? state.reason
-    : state.name === "waiting" ? `${state.reason} Trying again…` : "";
-  if (trouble.textContent !== sentence) trouble.textContent = sentence;
-  trouble.hidden = sentence === "";
+  const said = state.name === "refused" ? sentence(state.reason)
+    : state.name === "waiting" ? `${sentence(state.reason)} Trying again…` : "";
+  if (trouble.textContent !== said) trouble.textContent = said;
+  trouble.hidden = said === "";
   void keepAwake();
   if (!flowing) showSent(sent([], []));
 }

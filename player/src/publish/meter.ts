@@ -41,7 +41,7 @@ export class Meter {
       this.analyser?.getFloatTimeDomainData(samples);
       const rms = Math.sqrt(samples.reduce((sum, x) => sum + x * x, 0) / samples.length);
       this.shown = ballistics(this.shown, loudness(rms));
-      if (this.bar) this.bar.style.transform = `scaleX(${this.shown.toFixed(3)})`;
+      if (this.bar) this.bar.style.clipPath = `inset(0 ${((1 - this.shown) * 100).toFixed(1)}% 0 0)`;
       this.root.setAttribute("aria-valuenow", String(Math.round(this.shown * 100)));
       this.frame = requestAnimationFrame(draw);
     };

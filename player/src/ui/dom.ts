@@ -24,6 +24,12 @@ export function carriedToken(): string {
   return carried ? `#token=${encodeURIComponent(carried)}` : "";
 }
 
+/** A server's `detail` as a sentence. */
+export function sentence(detail: string): string {
+  const text = detail.trim();
+  return text && text[0]!.toUpperCase() + text.slice(1) + (/[.!?…]$/.test(text) ? "" : ".");
+}
+
 /** Runs `task` again and again; it returns the wait until its next turn. `now()` does not wait. */
 export function repeat(task: () => Promise<number>): { now: () => void } {
   let timer: ReturnType<typeof setTimeout> | undefined;

@@ -3,7 +3,7 @@
 import { Api } from "../sdk/api";
 import { Problem } from "../sdk/problem";
 import { LivePlayer } from "../player/live";
-import { carriedToken, repeat, token } from "../ui/dom";
+import { carriedToken, repeat, sentence, token } from "../ui/dom";
 import { drawTheatres } from "../ui/theatre";
 import { LOOKING, type Show, type ShowEvent, pollMs, step } from "./show";
 
@@ -125,7 +125,7 @@ class Cover {
       case "ended":
         return ["The broadcast has ended", state.recording ? "" : "Its recording is offered here as soon as it is ready."];
       case "refused":
-        return ["You cannot watch this room", state.reason];
+        return ["You cannot watch this room", sentence(state.reason)];
       case "playing":
       case "interrupted":
         return ["", ""];
