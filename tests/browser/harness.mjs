@@ -1,0 +1,164 @@
+// Starts the server and a real Chromium for the tests; ends both by what it started.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+
+const READY = /Amphi is ready at (http:\/\/\S+)/;
+const READY_LIMIT_MS = 30_000;
+/** The server ends broadcasts and finishes recordings before it leaves. */
+const LEAVE_LIMIT_MS = 30_000;
+
+const CHROMIUM_FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--autoplay-policy=no-user-gesture-required",
+  // Publisher and viewer are tabs of one browser: neither may sleep while the other is in front.
+  "--disable-background-timer-throttling",
+  "--disable-backgrounding-occluded-windows",
+  "--disable-renderer-backgrounding",
+  "--use-fake-device-for-media-stream",
+];
+
+/** A folder that is gone after the test. */
+export async function folder(t, name) {
+  const path = await mkdtemp(join(tmpdir(), `amphi-${name}-`));
+  t.after(() => rm(path, { recursive: true, force: true, maxRetries: 5 }));
+  return path;
+}
+
+/** A port that was free a moment ago, for a server that must come back at the same address. */
+export async function freePort() {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address();
+  probe.close();
+  await once(probe, "close");
+  return port;
+}
+
+/**
+ * Runs `amphi serve --dev` until the test ends.
+ * `kill()` ends it as a crash would, `stop()` as an operator would.
+ */
+export async function serve(t, { data, http = "127.0.0.1:0", rtc = "127.0.0.1:0", log = process.env.AMPHI_TEST_LOG } = {}) {
+  const binary = process.env.AMPHI_BIN;
+  if (!binary) throw new Error("set AMPHI_BIN to the amphi binary, for example target/debug/amphi");
+  const dir = data ?? (await folder(t, "data"));
+  const child = spawn(binary, ["serve", "--dev", "--http", http, "--rtc", rtc, "--data", dir], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const exited = once(child, "exit");
+  const told = [];
+  const listen = (stream, seen) => createInterface({ input: stream }).on("line", (line) => {
+    told.push(line);
+    if (told.length > 400) told.shift();
+    if (log) process.stderr.write(`  amphi: ${line}\n`);
+    seen?.(line);
+  });
+  const leave = async (signal) => {
+    if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+    const limit = setTimeout(() => child.kill("SIGKILL"), LEAVE_LIMIT_MS);
+    await exited;
+    clearTimeout(limit);
+  };
+  t.after(() => leave("SIGTERM"));
+
+  const base = await new Promise((resolve, reject) => {
+    const limit = setTimeout(() => reject(new Error(`the server was not ready in time:\n${told.join("\n")}`)), READY_LIMIT_MS);
+    const seen = (line) => {
+      const found = READY.exec(line);
+      if (!found) return;
+      clearTimeout(limit);
+      resolve(found[1].replace(/\/$/, ""));
+    };
+    listen(child.stdout, seen);
+    listen(child.stderr);
+    exited.then(([code, signal]) => {
+      clearTimeout(limit);
+      reject(new Error(`the server left (${code ?? signal}) before it was ready:\n${told.join("\n")}`));
+    });
+  });
+  return { base, dir, told, pid: child.pid, kill: () => leave("SIGKILL"), stop: () => leave("SIGTERM") };
+}
+
+/** A Chromium with a profile of its own, until the test ends. */
+export async function browser(t, options = {}) {
+  const { args = [], ...rest } = options;
+  const context = await chromium.launchPersistentContext(await folder(t, "chromium"), {
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    headless: true,
+    args: [...CHROMIUM_FLAGS, ...args],
+    viewport: { width: 1280, height: 800 },
+    permissions: ["camera", "microphone"],
+    ...rest,
+  });
+  t.after(() => context.close());
+  return context;
+}
+
+/** Opens a page; what it complains of is kept in `page.complaints`. */
+export async function open(context, url) {
+  const page = await context.newPage();
+  page.complaints = [];
+  page.on("pageerror", (error) => page.complaints.push(String(error)));
+  page.on("console", (message) => {
+    // A CSP violation is an error of the page, wherever it comes from.
+    if (/Content Security Policy/.test(message.text())) page.complaints.push(message.text());
+  });
+  await page.goto(url);
+  return page;
+}
+
+/** Publishes the test clock into a room, and returns the page once it is live. */
+export async function publishClock(context, base, room, query = "") {
+  const page = await open(context, `${base}/publish/${room}?source=clock${query}`);
+  await page.getByRole("button", { name: "Go live" }).click();
+  await page.waitForFunction(() => document.documentElement.dataset.publishing === "live", null, { timeout: 20_000 });
+  return page;
+}
+
+/** Waits until the watch page shows this: `waiting`, `playing`, `ended` … */
+export function untilShow(page, name, timeout = 20_000) {
+  return page.waitForFunction((wanted) => document.documentElement.dataset.show === wanted, name, { timeout });
+}
+
+/** Waits until pictures move. */
+export async function untilMoving(page, timeout = 20_000) {
+  await page.waitForFunction(() => {
+    const video = document.querySelector("hls-video")?.nativeEl;
+    return video && video.readyState >= 3 && !video.paused && video.currentTime > 0;
+  }, null, { timeout });
+  const before = await page.evaluate(() => document.querySelector("hls-video").nativeEl.currentTime);
+  await page.waitForFunction(
+    (then) => document.querySelector("hls-video").nativeEl.currentTime > then + 0.5, before, { timeout });
+}
+
+/** Asks until `check` is content with the answer; the last refusal is the error. */
+export async function until(check, { timeout = 20_000, every = 200 } = {}) {
+  const end = Date.now() + timeout;
+  for (;;) {
+    try {
+      const found = await check();
+      if (found) return found;
+      if (Date.now() > end) throw new Error("it did not come true in time");
+    } catch (error) {
+      if (Date.now() > end) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, every));
+  }
+}
+
+export function percentile(sorted, share) {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
+}
