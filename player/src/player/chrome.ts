@@ -32,7 +32,7 @@ export function controls(kind: "live" | "recording", title: string): DocumentFra
     ${kind === "live" ? "<media-live-button></media-live-button>" : ""}
     <media-mute-button></media-mute-button>
     <media-volume-range></media-volume-range>
-    ${kind === "live" ? '<span class="behind" title="How far what you see is behind the live edge"></span>' : "<media-time-display showduration></media-time-display>"}
+    ${kind === "live" ? '<span class="behind" title="How far what you see is behind the live edge"></span>' : "<media-time-display showduration notoggle></media-time-display>"}
     <span class="spacer"></span>
     <media-rendition-menu-button></media-rendition-menu-button>
     <media-pip-button></media-pip-button>

@@ -69,7 +69,7 @@ export async function copy(text: string, button: HTMLElement, done = "Copied"): 
     // No clipboard outside a secure context: let people copy by hand.
     label.textContent = "Press Ctrl+C";
     const field = button.parentElement?.querySelector("input");
-    field?.focus();
+    if (field) field.hidden = false;
     field?.select();
   }
   setTimeout(() => (label.textContent = before), 1_800);
