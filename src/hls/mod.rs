@@ -1,2 +1,17 @@
 //! WHAT THE AUDIENCE FETCHES: low-latency HLS (RFC 8216bis).
+//!
+//! Read [`core`] first: it decides everything. [`window`] is a broadcast on the air, shared
+//! by who makes it and who watches it; [`playlist`] the rendered text that all viewers share;
+//! [`origin`] the HTTP routes, [`reply`] how an answer is put together.
+
 pub mod core;
+pub mod origin;
+pub mod playlist;
+mod reply;
+mod seats;
+pub mod window;
+
+pub use core::rendition::{Rendition, RenditionKind};
+pub use core::segment::{ClosedSegment, Init, Part};
+pub use origin::{Directory, routes};
+pub use window::{Live, Settings};
