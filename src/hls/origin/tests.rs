@@ -45,7 +45,7 @@ async fn get(path: &str) -> (Response<()>, Bytes) {
     send("GET", path, &[]).await
 }
 
-fn header_of<'a>(response: &'a Response<()>, name: header::HeaderName) -> &'a str {
+fn header_of(response: &Response<()>, name: header::HeaderName) -> &str {
     let value = response.headers().get(name);
     value.map_or("", |value| value.to_str().unwrap())
 }

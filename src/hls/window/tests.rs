@@ -43,8 +43,8 @@ pub fn push(live: &Live, number: u64) -> Vec<ClosedSegment> {
             rendition: name.into(),
             decode_time: Duration::from_millis(200 * number),
             duration: Duration::from_millis(200),
-            independent: number % 10 == 0 || name == "audio",
-            segment_start: number % 10 == 0,
+            independent: number.is_multiple_of(10) || name == "audio",
+            segment_start: number.is_multiple_of(10),
             bytes: Bytes::from(format!("[{name} {number}]")),
         };
         live.push_part(part).unwrap()

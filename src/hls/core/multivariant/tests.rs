@@ -44,7 +44,7 @@ fn push(timeline: &mut Timeline, name: &str, second: u64, size: usize) {
         decode_time: Duration::from_secs(second),
         duration: Duration::from_secs(1),
         independent: true,
-        segment_start: second % 2 == 0,
+        segment_start: second.is_multiple_of(2),
         bytes: Bytes::from(vec![0; size]),
     };
     timeline.push_part(part).unwrap();
