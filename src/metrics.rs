@@ -26,14 +26,26 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(ROOMS, Unit::Count, "Rooms that exist");
     describe_gauge!(BROADCASTS, Unit::Count, "Broadcasts that run");
     describe_gauge!(PARTICIPANTS, Unit::Count, "Participants in all rooms");
-    describe_counter!(RTP_PACKETS, Unit::Count, "Media packets received from publishers");
-    describe_counter!(PROGRAM_RESTARTS, Unit::Count, "Pipeline children that were replaced");
+    describe_counter!(
+        RTP_PACKETS,
+        Unit::Count,
+        "Media packets received from publishers"
+    );
+    describe_counter!(
+        PROGRAM_RESTARTS,
+        Unit::Count,
+        "Pipeline children that were replaced"
+    );
     describe_counter!(PARTS, Unit::Count, "Parts that were made, by rendition");
     describe_histogram!(
         PART_DELAY,
         Unit::Seconds,
         "From the end of a part's time to the moment it can be fetched"
     );
-    describe_counter!(SEGMENTS_RECORDED, Unit::Count, "Segments handed to the recording");
+    describe_counter!(
+        SEGMENTS_RECORDED,
+        Unit::Count,
+        "Segments handed to the recording"
+    );
     Ok(handle)
 }

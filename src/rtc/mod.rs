@@ -1,7 +1,18 @@
 //! WEBRTC: our own transport, made of webrtc-rs's sans-IO protocol crates.
 //!
-//! [`core`] decides, the files beside it move bytes. A publisher's packets come out at its
-//! [`Sink`], called on the worker's thread.
+//! [`core`] decides, the files beside it move bytes: [`socket`] (UDP with GRO and GSO),
+//! [`demux`] (whose datagram), [`worker`] (a thread's loop over many connections) and
+//! [`handle`], by which the house uses them. A publisher's packets come out at its [`Sink`],
+//! called on the worker's thread.
+//!
+//! [`Sink`]: core::Sink
 
 pub mod core;
+pub mod demux;
+pub mod handle;
+pub mod socket;
 pub mod whip;
+pub mod worker;
+
+pub use demux::ConnectionId;
+pub use handle::{Error, Rtc, Settings};

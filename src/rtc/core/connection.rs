@@ -1,0 +1,276 @@
+//! One peer's connection: ICE, DTLS, SRTP and the receiver, composed.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::dtls::{self, Dtls, Identity};
+use super::ice::{self, Ice, Path, check};
+use super::receive::receiver::{self, Output, Receiver};
+use super::receive::rtp;
+use super::receive::stats::TrackStats;
+use super::sdp::agreement::{Agreement, IceCredentials};
+use super::sink::{CloseReason, Event, TrackId};
+use super::srtp::Srtp;
+
+/// A connected peer must finish DTLS in this time after its pair was nominated.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// After BYE on every track a peer that is silent this long has left. Silence it must be:
+/// browsers say BYE for a muted track too, and go on with their checks, every 2.5 s.
+const GOODBYE_SILENCE: Duration = Duration::from_secs(3);
+
+/// One datagram to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    pub path: Path,
+    pub data: Vec<u8>,
+}
+
+/// Measurements of one connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionStats {
+    /// The selected pair's far end.
+    pub remote: Option<SocketAddr>,
+    /// As retransmissions measured it; `None` while nothing was lost.
+    pub round_trip: Option<Duration>,
+    /// Datagrams that were no authentic packet of the peer.
+    pub rejected: u64,
+    pub tracks: Vec<TrackStats>,
+}
+
+/// A sans-IO connection: fed datagrams and time, asked for datagrams and events.
+pub struct Connection {
+    identity: Arc<Identity>,
+    ice: Ice,
+    dtls: Dtls,
+    srtp: Option<Box<Srtp>>,
+    receiver: Receiver,
+    handshake_deadline: Option<Instant>,
+    rejected: u64,
+    closed: bool,
+    outputs: VecDeque<Output>,
+    transmits: VecDeque<Transmit>,
+}
+
+impl Connection {
+    /// `ssrc` is the one our RTCP carries; it should be random.
+    pub fn new(
+        identity: Arc<Identity>,
+        agreement: Agreement,
+        settings: ice::Settings,
+        ssrc: u32,
+        now: Instant,
+    ) -> Self {
+        let Agreement {
+            local_ice,
+            remote_ice,
+            remote_fingerprint,
+            dtls_role,
+            media,
+        } = agreement;
+        Self {
+            dtls: Dtls::new(identity.clone(), remote_fingerprint, dtls_role),
+            // RFC 7022 §4.2: a name for this session alone.
+            receiver: Receiver::new(media, ssrc, format!("amphi-{ssrc:08x}"), now),
+            ice: Ice::new(local_ice, remote_ice, settings, now),
+            identity,
+            srtp: None,
+            handshake_deadline: None,
+            rejected: 0,
+            closed: false,
+            outputs: VecDeque::new(),
+            transmits: VecDeque::new(),
+        }
+    }
+
+    /// Takes a datagram (RFC 7983 §7). Data is looked at only from where a check came.
+    pub fn handle_datagram(&mut self, path: Path, datagram: &[u8], now: Instant) {
+        let Some(&first) = datagram.first() else {
+            return;
+        };
+        if self.closed {
+            return;
+        }
+        match first {
+            0..=3 if check::is_stun(datagram) => {
+                let crypto = self.identity.provider.clone();
+                self.ice.handle_stun(path, datagram, crypto.crypto(), now);
+            }
+            _ if !self.ice.is_valid(path) => self.rejected += 1,
+            20..=63 => self.dtls.handle_datagram(datagram, now),
+            128..=191 => self.handle_srtp(datagram, now),
+            _ => self.rejected += 1,
+        }
+        self.drain(now);
+    }
+
+    fn handle_srtp(&mut self, datagram: &[u8], now: Instant) {
+        let Some(srtp) = &mut self.srtp else {
+            // Media that overtook the end of the handshake; a retransmission brings it back.
+            return;
+        };
+        let crypto = self.identity.provider.crypto();
+        let authentic = if receiver::is_rtcp(datagram) {
+            let packet = srtp.open_rtcp(datagram, crypto);
+            packet.map(|packet| self.receiver.handle_rtcp(&packet, now))
+        } else {
+            rtp::parse(datagram).and_then(|header| {
+                let packet = srtp.open_rtp(datagram, &header, crypto)?;
+                self.receiver.handle_rtp(packet, &header, now);
+                Some(())
+            })
+        };
+        match authentic {
+            Some(()) => self.ice.on_authentic(now),
+            None => self.rejected += 1,
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.closed {
+            return;
+        }
+        self.ice.handle_timeout(now);
+        self.dtls.handle_timeout(now);
+        if self.srtp.is_some() {
+            self.receiver.handle_timeout(now);
+        }
+        if self.handshake_deadline.is_some_and(|at| at <= now) {
+            self.close(CloseReason::NeverConnected, now);
+        }
+        if self.goodbye_deadline().is_some_and(|at| at <= now) {
+            self.close(CloseReason::PeerLeft, now);
+        }
+        self.drain(now);
+    }
+
+    /// New ICE credentials (RFC 8445 §9). Media goes on.
+    pub fn restart_ice(&mut self, local: IceCredentials, remote: IceCredentials, now: Instant) {
+        self.ice.restart(local, remote, now);
+    }
+
+    pub fn request_key_frame(&mut self, track: TrackId, now: Instant) {
+        self.receiver.request_key_frame(track, now);
+        self.drain(now);
+    }
+
+    /// Ends the connection; its last event is [`Event::Closed`].
+    pub fn close(&mut self, reason: CloseReason, now: Instant) {
+        if self.closed {
+            return;
+        }
+        self.closed = true;
+        self.dtls.close(now);
+        self.drain_dtls_transmits();
+        self.outputs.push_back(Output::Event(Event::Closed(reason)));
+    }
+
+    /// Whether a check of the peer came over `path`.
+    pub fn is_valid(&self, path: Path) -> bool {
+        self.ice.is_valid(path)
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Moves what the children have to the outside, and their events between them.
+    fn drain(&mut self, now: Instant) {
+        while let Some((path, data)) = self.ice.poll_transmit() {
+            self.transmits.push_back(Transmit { path, data });
+        }
+        while let Some(event) = self.ice.poll_event() {
+            match event {
+                ice::Event::Selected(_) => {
+                    if self.srtp.is_none() {
+                        self.handshake_deadline
+                            .get_or_insert(now + HANDSHAKE_TIMEOUT);
+                    }
+                    self.dtls.start(now);
+                }
+                ice::Event::NeverConnected => self.close(CloseReason::NeverConnected, now),
+                ice::Event::ConsentLost => self.close(CloseReason::ConsentLost, now),
+            }
+        }
+        self.drain_dtls_transmits();
+        while let Some(event) = self.dtls.poll_event() {
+            match event {
+                dtls::Event::Connected(srtp) => {
+                    self.srtp = Some(srtp);
+                    self.handshake_deadline = None;
+                    self.outputs.push_back(Output::Event(Event::Connected));
+                }
+                dtls::Event::PeerLeft => self.close(CloseReason::PeerLeft, now),
+                dtls::Event::Refused => self.close(CloseReason::Refused, now),
+            }
+        }
+        while let Some(output) = self.receiver.poll_event() {
+            self.outputs.push_back(output);
+        }
+        while let Some(packet) = self.receiver.poll_transmit() {
+            let sealed = self.srtp.as_mut().and_then(|srtp| srtp.seal_rtcp(&packet));
+            let (Some(path), Some(sealed)) = (self.ice.selected(), sealed) else {
+                continue;
+            };
+            let data = sealed.to_vec();
+            self.transmits.push_back(Transmit { path, data });
+        }
+    }
+
+    fn drain_dtls_transmits(&mut self) {
+        while let Some(data) = self.dtls.poll_transmit() {
+            // Before a nomination (which Chromium makes with its first check or soon after)
+            // nothing is sent: the client repeats its hello.
+            if let Some(path) = self.ice.selected() {
+                let data = data.to_vec();
+                self.transmits.push_back(Transmit { path, data });
+            }
+        }
+    }
+
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    pub fn poll_event(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        if self.closed {
+            return None;
+        }
+        let receiver = self
+            .srtp
+            .as_ref()
+            .and_then(|_| self.receiver.poll_timeout());
+        let handshake = self.handshake_deadline.map(|at| (at, "DTLS unfinished"));
+        let goodbye = self.goodbye_deadline().map(|at| (at, "said goodbye"));
+        [
+            self.ice.poll_timeout(),
+            self.dtls.poll_timeout(),
+            receiver,
+            handshake,
+            goodbye,
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(at, _)| *at)
+    }
+
+    fn goodbye_deadline(&self) -> Option<Instant> {
+        let left = self.receiver.all_said_goodbye();
+        left.then(|| self.ice.last_heard() + GOODBYE_SILENCE)
+    }
+
+    pub fn stats(&mut self, now: Instant) -> ConnectionStats {
+        ConnectionStats {
+            remote: self.ice.selected().map(|path| path.remote),
+            round_trip: self.receiver.round_trip(),
+            rejected: self.rejected + self.receiver.strangers(),
+            tracks: self.receiver.stats(now),
+        }
+    }
+}

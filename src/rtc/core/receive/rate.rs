@@ -1,0 +1,54 @@
+//! A bitrate, by whole seconds.
+
+use std::time::{Duration, Instant};
+
+const PERIOD: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default, Clone)]
+pub struct Rate {
+    since: Option<Instant>,
+    bytes: u64,
+    bits_per_second: u64,
+}
+
+impl Rate {
+    pub fn on_bytes(&mut self, bytes: usize, now: Instant) {
+        self.roll(now);
+        self.bytes += bytes as u64;
+    }
+
+    /// Of the last whole period; 0 after a period without bytes.
+    pub fn bits_per_second(&mut self, now: Instant) -> u64 {
+        self.roll(now);
+        self.bits_per_second
+    }
+
+    fn roll(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(*self.since.get_or_insert(now));
+        if elapsed < PERIOD {
+            return;
+        }
+        self.bits_per_second = if elapsed < 2 * PERIOD {
+            (self.bytes * 8 * 1_000_000) / (elapsed.as_micros() as u64)
+        } else {
+            0
+        };
+        self.bytes = 0;
+        self.since = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_and_forgets() {
+        let (mut rate, start) = (Rate::default(), Instant::now());
+        for i in 0..10 {
+            rate.on_bytes(1000, start + i * PERIOD / 10);
+        }
+        assert_eq!(rate.bits_per_second(start + PERIOD), 80_000);
+        assert_eq!(rate.bits_per_second(start + 4 * PERIOD), 0);
+    }
+}

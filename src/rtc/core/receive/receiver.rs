@@ -1,0 +1,402 @@
+//! The receiving half of a connection: RTP in; packets, events and RTCP out.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+
+use super::rtp::{self, Header};
+use super::rtx;
+use super::stats::TrackStats;
+use super::tracks::{Source, Tracks};
+use super::twcc::Twcc;
+use crate::room::MediaKind;
+use crate::rtc::core::rtcp::{self, Incoming};
+use crate::rtc::core::sdp::agreement::Media;
+use crate::rtc::core::sink::{Event, ReceivedRtp, SenderReport, TrackId, TrackInfo};
+
+/// RFC 3550 §6.2 allows less than its 5 s for small sessions; libwebrtc sends every second too.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// An encoder gets at most this many requests: each key frame costs bandwidth.
+const PLI_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Until a retransmission measured it.
+const DEFAULT_ROUND_TRIP: Duration = Duration::from_millis(50);
+
+/// What the receiver has for the house.
+#[derive(Debug, Clone)]
+pub enum Output {
+    Event(Event),
+    Rtp(TrackId, ReceivedRtp),
+    SenderReport(TrackId, SenderReport),
+}
+
+/// All tracks of one connection.
+#[derive(Debug)]
+pub struct Receiver {
+    tracks: Tracks,
+    twcc: Twcc,
+    /// The SSRC that our RTCP carries.
+    ssrc: u32,
+    cname: String,
+    report_due: Option<Instant>,
+    outputs: VecDeque<Output>,
+    rtcp: VecDeque<Vec<u8>>,
+    /// Packets that belong to no agreed track.
+    strangers: u64,
+}
+
+impl Receiver {
+    /// `ssrc` should be random. `cname` names us in the reports (RFC 7022).
+    pub fn new(media: Vec<Media>, ssrc: u32, cname: String, now: Instant) -> Self {
+        Self {
+            tracks: Tracks::new(media),
+            twcc: Twcc::new(now),
+            ssrc,
+            cname,
+            report_due: None,
+            outputs: VecDeque::new(),
+            rtcp: VecDeque::new(),
+            strangers: 0,
+        }
+    }
+
+    /// Takes one decrypted RTP packet, with the header parsed before.
+    pub fn handle_rtp(&mut self, mut packet: BytesMut, header: &Header, now: Instant) {
+        let Some(source) = self.tracks.find(header, &packet) else {
+            self.strangers += 1;
+            return;
+        };
+        let Some(track) = self.tracks.tracks.get_mut(source.track) else {
+            return;
+        };
+        let transport_cc = track.media.extensions.transport_cc;
+        let number = transport_cc.and_then(|id| header.extension(&packet, id));
+        if let Some(&[high, low]) = number {
+            self.twcc.on_packet(u16::from_be_bytes([high, low]), now);
+        }
+        let Some(len) = header.unpadded_len(&packet) else {
+            return;
+        };
+        packet.truncate(len);
+        if header.padding {
+            packet[0] &= !0x20;
+        }
+        self.report_due.get_or_insert(now + REPORT_INTERVAL);
+        if source.rtx {
+            self.handle_rtx(source, packet, header, now);
+        } else {
+            self.handle_media(source, packet, header, now);
+        }
+    }
+
+    fn handle_media(&mut self, source: Source, packet: BytesMut, header: &Header, now: Instant) {
+        let track = &mut self.tracks.tracks[source.track];
+        let Some(codec) = track.media.by_payload_type(header.payload_type) else {
+            self.strangers += 1;
+            return;
+        };
+        let (clock_rate, nack) = (codec.clock_rate, codec.nack);
+        let stream = &mut track.streams[source.stream];
+        if stream.ssrc != header.ssrc {
+            stream.replace_source(header.ssrc, header.sequence);
+        }
+        let len = packet.len();
+        if let Some(number) = stream.on_media(header, len, clock_rate, nack, now) {
+            self.deliver(source, packet, header, header.payload_type, number, now);
+        }
+        // An outage may have been found.
+        self.check_given_up(source.track);
+    }
+
+    fn handle_rtx(&mut self, source: Source, mut packet: BytesMut, header: &Header, now: Instant) {
+        let track = &mut self.tracks.tracks[source.track];
+        let codec = track.media.by_rtx_payload_type(header.payload_type);
+        let Some(payload_type) = codec.map(|codec| codec.payload_type) else {
+            self.strangers += 1;
+            return;
+        };
+        let stream = &mut track.streams[source.stream];
+        let Some(osn) = rtx::undo(&mut packet, header, payload_type, stream.ssrc) else {
+            return;
+        };
+        if let Some(number) = stream.on_retransmitted(osn, packet.len(), now) {
+            self.deliver(source, packet, header, payload_type, number, now);
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        source: Source,
+        packet: BytesMut,
+        header: &Header,
+        payload_type: u8,
+        sequence: u64,
+        now: Instant,
+    ) {
+        // Until forwarding chooses layers, the best one agreed is the track.
+        if source.stream != 0 {
+            return;
+        }
+        let track = &mut self.tracks.tracks[source.track];
+        let id = TrackId(track.media.index);
+        track.last_packet = Some(now);
+        if track.running != Some(payload_type) {
+            track.running = Some(payload_type);
+            track.stalled = false;
+            let info = track
+                .media
+                .by_payload_type(payload_type)
+                .map(|codec| TrackInfo {
+                    id,
+                    kind: track.media.kind,
+                    codec: codec.codec,
+                    payload_type,
+                    clock_rate: codec.clock_rate,
+                    fmtp: codec.fmtp.clone(),
+                });
+            let started = info.map(|info| Output::Event(Event::TrackStarted(info)));
+            self.outputs.extend(started);
+        } else if track.stalled {
+            track.stalled = false;
+            self.outputs
+                .push_back(Output::Event(Event::TrackResumed(id)));
+        }
+        let received = ReceivedRtp {
+            arrival: now,
+            packet: packet.freeze(),
+            sequence,
+            timestamp: header.timestamp,
+            marker: header.marker,
+        };
+        self.outputs.push_back(Output::Rtp(id, received));
+    }
+
+    /// Takes one decrypted RTCP datagram: a report may cover several tracks.
+    pub fn handle_rtcp(&mut self, packet: &[u8], now: Instant) {
+        for message in rtcp::parse(packet) {
+            match message {
+                Incoming::SenderReport { ssrc, ntp, rtp } => {
+                    let Some((track, stream)) = self.tracks.stream_mut(ssrc) else {
+                        continue;
+                    };
+                    stream.reception.on_sender_report(ntp, now);
+                    let of = &self.tracks.tracks[track];
+                    if of.streams[0].ssrc == ssrc {
+                        let report = SenderReport {
+                            arrival: now,
+                            ntp,
+                            rtp,
+                        };
+                        let id = TrackId(of.media.index);
+                        self.outputs.push_back(Output::SenderReport(id, report));
+                    }
+                }
+                Incoming::Goodbye { ssrcs } => {
+                    for ssrc in ssrcs {
+                        if let Some((_, stream)) = self.tracks.stream_mut(ssrc) {
+                            stream.said_goodbye = true;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether every source that ever sent said goodbye (and at least one did).
+    pub fn all_said_goodbye(&self) -> bool {
+        let mut running = self.tracks.tracks.iter().flat_map(|track| &track.streams);
+        running.clone().any(|stream| stream.said_goodbye)
+            && running.all(|stream| stream.said_goodbye || stream.packets == 0)
+    }
+
+    /// Asks the publisher of `track` for a key frame, now or as soon as the last request is
+    /// [`PLI_INTERVAL`] old.
+    pub fn request_key_frame(&mut self, track: TrackId, now: Instant) {
+        let mut tracks = self.tracks.tracks.iter_mut();
+        if let Some(track) = tracks.find(|of| TrackId(of.media.index) == track) {
+            track.key_frame.wanted = true;
+            self.send_key_frame_requests(now);
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.send_nacks(now);
+        self.send_key_frame_requests(now);
+        if self.twcc.poll_timeout().is_some_and(|due| due <= now) {
+            // The draft wants any of the sender's sources here.
+            let media = self.tracks.tracks.iter().flat_map(|track| &track.streams);
+            let media = media.map(|stream| stream.ssrc).find(|ssrc| *ssrc != 0);
+            self.rtcp
+                .extend(self.twcc.feedback(self.ssrc, media.unwrap_or(0), now));
+        }
+        if self.report_due.is_some_and(|due| due <= now) {
+            self.report_due = Some(now + REPORT_INTERVAL);
+            self.send_report(now);
+        }
+        for track in &mut self.tracks.tracks {
+            if track.stalls_at().is_some_and(|at| at <= now) {
+                track.stalled = true;
+                let id = TrackId(track.media.index);
+                self.outputs
+                    .push_back(Output::Event(Event::TrackStalled(id)));
+            }
+        }
+    }
+
+    fn send_nacks(&mut self, now: Instant) {
+        for track in 0..self.tracks.tracks.len() {
+            for stream in &mut self.tracks.tracks[track].streams {
+                let round_trip = stream.round_trip.unwrap_or(DEFAULT_ROUND_TRIP);
+                let lost = stream.nack.due(now, round_trip);
+                if !lost.is_empty() {
+                    stream.nacks_sent += lost.len() as u64;
+                    self.rtcp
+                        .push_back(rtcp::nack(self.ssrc, stream.ssrc, &lost));
+                }
+            }
+            self.check_given_up(track);
+        }
+    }
+
+    fn check_given_up(&mut self, track: usize) {
+        let track = &mut self.tracks.tracks[track];
+        for stream in &mut track.streams {
+            let gave_up = stream.nack.take_gave_up();
+            track.key_frame.wanted |= gave_up && track.media.kind == MediaKind::Video;
+        }
+    }
+
+    fn send_key_frame_requests(&mut self, now: Instant) {
+        for track in &mut self.tracks.tracks {
+            let last = track.key_frame.asked;
+            let throttled = last.is_some_and(|last| last + PLI_INTERVAL > now);
+            if !track.key_frame.wanted || throttled || track.streams[0].ssrc == 0 {
+                continue;
+            }
+            track.key_frame.wanted = false;
+            track.key_frame.asked = Some(now);
+            let codec = track.running.and_then(|pt| track.media.by_payload_type(pt));
+            if codec.is_some_and(|codec| codec.pli) {
+                track.key_frame.sent += 1;
+                let message = rtcp::picture_loss(self.ssrc, track.streams[0].ssrc);
+                self.rtcp.push_back(message);
+            }
+        }
+    }
+
+    fn send_report(&mut self, now: Instant) {
+        let mut blocks = Vec::new();
+        for stream in self
+            .tracks
+            .tracks
+            .iter_mut()
+            .flat_map(|track| &mut track.streams)
+        {
+            if stream.packets > 0 {
+                blocks.push(stream.reception.report(stream.ssrc, now));
+            }
+        }
+        self.rtcp
+            .push_back(rtcp::receiver_report(self.ssrc, &self.cname, &blocks));
+    }
+
+    /// The next RTCP packet to encrypt and send.
+    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.rtcp.pop_front()
+    }
+
+    pub fn poll_event(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let streams = self.tracks.tracks.iter().flat_map(|track| &track.streams);
+        let nack = streams
+            .filter_map(|stream| stream.nack.poll_timeout())
+            .min();
+        let key_frames = self.tracks.tracks.iter().filter_map(|track| {
+            let asked = track.key_frame.asked?;
+            track.key_frame.wanted.then_some(asked + PLI_INTERVAL)
+        });
+        let stalls = self
+            .tracks
+            .tracks
+            .iter()
+            .filter_map(|track| track.stalls_at());
+        [
+            (nack, "packets to ask for again"),
+            (self.twcc.poll_timeout(), "congestion feedback"),
+            (self.report_due, "receiver report"),
+            (key_frames.min(), "key frame request"),
+            (stalls.min(), "track stalls"),
+        ]
+        .into_iter()
+        .filter_map(|(at, why)| Some((at?, why)))
+        .min_by_key(|(at, _)| *at)
+    }
+
+    /// The round trip as retransmissions measured it; `None` while nothing was lost.
+    pub fn round_trip(&self) -> Option<Duration> {
+        let streams = self.tracks.tracks.iter().flat_map(|track| &track.streams);
+        streams.filter_map(|stream| stream.round_trip).min()
+    }
+
+    /// Packets that belonged to no agreed track.
+    pub fn strangers(&self) -> u64 {
+        self.strangers
+    }
+
+    pub fn stats(&mut self, now: Instant) -> Vec<TrackStats> {
+        let tracks = self.tracks.tracks.iter_mut();
+        tracks
+            .map(|track| {
+                let codec = track.running.and_then(|pt| track.media.by_payload_type(pt));
+                let clock_rate = codec.map_or(90_000, |codec| codec.clock_rate);
+                let codec = codec.map(|codec| codec.codec);
+                let streams = &mut track.streams;
+                let sum =
+                    |value: fn(&super::stream::Stream) -> u64| streams.iter().map(value).sum();
+                TrackStats {
+                    track: TrackId(track.media.index),
+                    codec,
+                    packets: sum(|stream| stream.packets),
+                    bytes: sum(|stream| stream.bytes),
+                    lost: sum(|stream| stream.reception.lost()),
+                    recovered: sum(|stream| stream.recovered),
+                    abandoned: sum(|stream| stream.nack.abandoned()),
+                    duplicates: sum(|stream| stream.duplicates),
+                    nacks_sent: sum(|stream| stream.nacks_sent),
+                    plis_sent: track.key_frame.sent,
+                    jitter: streams[0].reception.jitter(clock_rate),
+                    bits_per_second: streams
+                        .iter_mut()
+                        .map(|s| s.rate.bits_per_second(now))
+                        .sum(),
+                    stalled: track.stalled,
+                }
+            })
+            .collect()
+    }
+}
+
+/// Whether a datagram in the RTP range is RTCP (RFC 5761 §4).
+pub fn is_rtcp(datagram: &[u8]) -> bool {
+    datagram
+        .get(1)
+        .is_some_and(|kind| (192..=223).contains(kind))
+}
+
+/// Parses and takes a packet that is in the clear; for tests and fuzzing.
+pub fn handle_clear(receiver: &mut Receiver, datagram: &[u8], now: Instant) {
+    if is_rtcp(datagram) {
+        receiver.handle_rtcp(datagram, now);
+    } else if let Some(header) = rtp::parse(datagram) {
+        receiver.handle_rtp(BytesMut::from(datagram), &header, now);
+    }
+}
+
+#[cfg(test)]
+#[path = "receiver/tests.rs"]
+mod tests;

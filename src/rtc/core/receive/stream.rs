@@ -1,0 +1,133 @@
+//! One source of a track: its media SSRC, and the RTX that repairs it.
+
+use std::time::{Duration, Instant};
+
+use super::nack::Nack;
+use super::rate::Rate;
+use super::reception::Reception;
+use super::rtp::Header;
+use super::sequence::{Arrival, Sequence};
+
+/// RFC 6298 §2: how much one sample moves the smoothed round trip.
+const SMOOTHING: u32 = 8;
+
+/// One media source. Its RTX packets are undone before they come here.
+#[derive(Debug)]
+pub struct Stream {
+    pub ssrc: u32,
+    /// Of simulcast; `None` without.
+    pub rid: Option<String>,
+    pub nack: Nack,
+    pub reception: Reception,
+    pub rate: Rate,
+    sequence: Sequence,
+    pub round_trip: Option<Duration>,
+    pub packets: u64,
+    pub bytes: u64,
+    pub recovered: u64,
+    pub duplicates: u64,
+    pub nacks_sent: u64,
+    /// RTCP BYE came, and no packet since.
+    pub said_goodbye: bool,
+}
+
+impl Stream {
+    pub fn new(ssrc: u32, rid: Option<String>) -> Self {
+        Self {
+            ssrc,
+            rid,
+            nack: Nack::default(),
+            reception: Reception::default(),
+            rate: Rate::default(),
+            sequence: Sequence::default(),
+            round_trip: None,
+            packets: 0,
+            bytes: 0,
+            recovered: 0,
+            duplicates: 0,
+            nacks_sent: 0,
+            said_goodbye: false,
+        }
+    }
+
+    /// The publisher goes on with another SSRC: extended numbers go on above the old ones.
+    pub fn replace_source(&mut self, ssrc: u32, first: u16) {
+        self.ssrc = ssrc;
+        self.sequence.restart(first);
+        self.nack.restart();
+        self.reception = Reception::default();
+    }
+
+    /// Notes a packet of `len` bytes that came as media (not by RTX).
+    /// `Some` is its extended number, if the packet is news; padding-only probes are not.
+    pub fn on_media(
+        &mut self,
+        header: &Header,
+        len: usize,
+        clock_rate: u32,
+        nack: bool,
+        now: Instant,
+    ) -> Option<u64> {
+        self.said_goodbye = false;
+        let number = self.sequence.unwrap(header.sequence);
+        let arrival = self.sequence.insert(number);
+        match arrival {
+            Arrival::New { gap } => {
+                if nack && gap > 0 {
+                    self.nack.on_new(number, gap, now);
+                }
+            }
+            Arrival::Late => self.on_filled(number, now),
+            Arrival::Duplicate | Arrival::TooOld => {
+                self.duplicates += 1;
+                return None;
+            }
+        }
+        self.reception
+            .on_packet(number, header.timestamp, clock_rate, now);
+        self.rate.on_bytes(len, now);
+        (len > header.header_len).then(|| {
+            self.count(len);
+            number
+        })
+    }
+
+    /// Notes a packet that RTX brought back; as [`Self::on_media`].
+    pub fn on_retransmitted(&mut self, osn: u16, len: usize, now: Instant) -> Option<u64> {
+        self.rate.on_bytes(len, now);
+        let number = self.sequence.unwrap(osn);
+        // Above the highest there is no hole to fill: the first packet of a source, or the tail
+        // of a burst sent again by a probe. The latter is good news all the same.
+        let arrival = self.sequence.insert(number);
+        match arrival {
+            Arrival::New { gap } => {
+                if gap > 0 {
+                    self.nack.on_new(number, gap, now);
+                }
+            }
+            Arrival::Late => self.on_filled(number, now),
+            Arrival::Duplicate | Arrival::TooOld => {
+                self.duplicates += 1;
+                return None;
+            }
+        }
+        self.recovered += 1;
+        self.count(len);
+        Some(number)
+    }
+
+    fn on_filled(&mut self, number: u64, now: Instant) {
+        let Some(sample) = self.nack.on_late(number, now).and_then(|f| f.round_trip) else {
+            return;
+        };
+        self.round_trip = Some(match self.round_trip {
+            None => sample,
+            Some(smoothed) => (smoothed * (SMOOTHING - 1) + sample) / SMOOTHING,
+        });
+    }
+
+    fn count(&mut self, len: usize) {
+        self.packets += 1;
+        self.bytes += len as u64;
+    }
+}

@@ -1,0 +1,192 @@
+//! Which source is whose: SSRCs to tracks (RFC 8843 §9.2, RFC 8852), and what of each is known.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::rtp::Header;
+use super::stream::Stream;
+use crate::room::MediaKind;
+use crate::rtc::core::sdp::agreement::{CodecParameters, Media};
+
+/// Sources remembered of one connection: media and RTX of every layer, twice over.
+const MAX_SOURCES: usize = 64;
+
+/// RFC 8843 §15.1: mids and rids are short; three bytes or a few letters are usual.
+const MAX_NAME_LEN: usize = 32;
+
+/// Video that pauses for this long is muted, or lost.
+const VIDEO_STALLS_AFTER: Duration = Duration::from_secs(2);
+/// Opus with DTX sends at least every 400 ms, other silence suppression less often.
+const AUDIO_STALLS_AFTER: Duration = Duration::from_secs(4);
+
+/// One accepted `m=` section and its sources: one, or one per simulcast rid.
+#[derive(Debug)]
+pub struct Track {
+    pub media: Media,
+    pub streams: Vec<Stream>,
+    /// The payload type that runs; `None` before the first packet.
+    pub running: Option<u8>,
+    pub last_packet: Option<Instant>,
+    pub stalled: bool,
+    pub key_frame: KeyFrame,
+}
+
+/// When key frames were asked for.
+#[derive(Debug, Default)]
+pub struct KeyFrame {
+    pub asked: Option<Instant>,
+    pub wanted: bool,
+    pub sent: u64,
+}
+
+/// What a packet of one SSRC is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    pub track: usize,
+    pub stream: usize,
+    pub rtx: bool,
+}
+
+/// The tracks of a connection, and the way from an SSRC to one of them.
+#[derive(Debug)]
+pub struct Tracks {
+    pub tracks: Vec<Track>,
+    sources: BTreeMap<u32, Source>,
+}
+
+impl Tracks {
+    pub fn new(media: Vec<Media>) -> Self {
+        let mut sources = BTreeMap::new();
+        let tracks: Vec<Track> = media.into_iter().map(Track::new).collect();
+        for (track, of) in tracks.iter().enumerate() {
+            // With rids the order of `a=ssrc` says nothing, so the extension tells.
+            if let (true, Some(declared)) = (of.media.rids.is_empty(), of.media.ssrcs.first()) {
+                let source = |rtx| Source {
+                    track,
+                    stream: 0,
+                    rtx,
+                };
+                sources.insert(declared.media, source(false));
+                sources.extend(declared.rtx.map(|ssrc| (ssrc, source(true))));
+            }
+        }
+        Self { tracks, sources }
+    }
+
+    /// The source of a packet; `None` if nothing tells, or it is one source too many.
+    pub fn find(&mut self, header: &Header, packet: &[u8]) -> Option<Source> {
+        if let Some(source) = self.sources.get(&header.ssrc) {
+            return Some(*source);
+        }
+        if self.sources.len() >= MAX_SOURCES {
+            return None;
+        }
+        let source = self
+            .by_extension(header, packet)
+            .or_else(|| self.by_payload_type(header))?;
+        self.sources.insert(header.ssrc, source);
+        Some(source)
+    }
+
+    /// The media stream of `ssrc`, as RTCP names it.
+    pub fn stream_mut(&mut self, ssrc: u32) -> Option<(usize, &mut Stream)> {
+        let source = *self.sources.get(&ssrc)?;
+        let stream = self
+            .tracks
+            .get_mut(source.track)?
+            .streams
+            .get_mut(source.stream)?;
+        (stream.ssrc == ssrc).then_some((source.track, stream))
+    }
+
+    fn by_extension(&mut self, header: &Header, packet: &[u8]) -> Option<Source> {
+        let track = self.tracks.iter().position(|track| {
+            let mid = track.media.extensions.mid;
+            mid.and_then(|id| name(header, packet, id)) == Some(&track.media.mid)
+        })?;
+        let of = self.tracks.get_mut(track)?;
+        let rtx = of.media.by_rtx_payload_type(header.payload_type).is_some();
+        if of.media.rids.is_empty() {
+            return Some(Source {
+                track,
+                stream: 0,
+                rtx,
+            });
+        }
+        let extensions = of.media.extensions;
+        let id = if rtx {
+            extensions.repaired_rid
+        } else {
+            extensions.rid
+        };
+        let rid = id.and_then(|id| name(header, packet, id))?;
+        let stream = of.media.rids.iter().position(|accepted| accepted == rid)?;
+        Some(Source { track, stream, rtx })
+    }
+
+    /// The last resort (RFC 8843 §9.2): only where one section alone uses the payload type.
+    fn by_payload_type(&self, header: &Header) -> Option<Source> {
+        let mut found = None;
+        for (track, of) in self.tracks.iter().enumerate() {
+            let media = of.media.by_payload_type(header.payload_type).is_some();
+            let rtx = of.media.by_rtx_payload_type(header.payload_type).is_some();
+            if (media || rtx) && of.media.rids.is_empty() {
+                if found.is_some() {
+                    return None;
+                }
+                found = Some(Source {
+                    track,
+                    stream: 0,
+                    rtx,
+                });
+            }
+        }
+        found
+    }
+}
+
+impl Track {
+    fn new(media: Media) -> Self {
+        let streams = if media.rids.is_empty() {
+            let ssrc = media.ssrcs.first().map_or(0, |declared| declared.media);
+            vec![Stream::new(ssrc, None)]
+        } else {
+            let rids = media.rids.iter();
+            rids.map(|rid| Stream::new(0, Some(rid.clone()))).collect()
+        };
+        Self {
+            media,
+            streams,
+            running: None,
+            last_packet: None,
+            stalled: false,
+            key_frame: KeyFrame::default(),
+        }
+    }
+
+    /// When silence since the last packet becomes a stall; `None` if it cannot.
+    pub fn stalls_at(&self) -> Option<Instant> {
+        let after = match self.media.kind {
+            MediaKind::Video => VIDEO_STALLS_AFTER,
+            MediaKind::Audio => AUDIO_STALLS_AFTER,
+        };
+        (!self.stalled).then_some(self.last_packet? + after)
+    }
+}
+
+impl Media {
+    pub(super) fn by_payload_type(&self, payload_type: u8) -> Option<&CodecParameters> {
+        let mut codecs = self.codecs.iter();
+        codecs.find(|codec| codec.payload_type == payload_type)
+    }
+
+    pub(super) fn by_rtx_payload_type(&self, payload_type: u8) -> Option<&CodecParameters> {
+        let mut codecs = self.codecs.iter();
+        codecs.find(|codec| codec.rtx_payload_type == Some(payload_type))
+    }
+}
+
+fn name<'a>(header: &Header, packet: &'a [u8], id: u8) -> Option<&'a str> {
+    let value = header.extension(packet, id)?;
+    (value.len() <= MAX_NAME_LEN).then_some(std::str::from_utf8(value).ok()?)
+}
