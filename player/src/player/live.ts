@@ -35,7 +35,11 @@ const CONTROL_MS = 100;
 const FOLLOW_LIMIT = 2;
 /** Right after a start or a seek, waiting for data is no stall. */
 const GRACE_MS = 1_500;
-/** Ended, or off air with nothing left to play for this long. */
+/** The end is nowhere to be played: sound and picture rarely end together. */
+const ENDED_STUCK_MS = 800;
+/** Nothing new is shown for this long, though it should be: load the stream anew. */
+const STUCK_MS = 6_000;
+/** A second media error this soon after a recovery: only loading anew helps. */
 const MEDIA_RECOVERY_MS = 5_000;
 
 /** One player on the page, for one stream after another. */
@@ -46,9 +50,12 @@ export class LivePlayer {
   readonly stalls = { count: 0, ms: 0 };
   private latency: LatencyController;
   private following = true;
+  /** The viewer sought or paused: where playback goes on next is their choice. */
+  private chosen = false;
   private quietUntil = 0;
   private stalledAt: number | null = null;
   private recoveredAt = 0;
+  private progress = { time: 0, at: 0 };
   private readonly behind: HTMLElement | null;
   private readonly sound: HTMLButtonElement;
 
@@ -65,6 +72,8 @@ export class LivePlayer {
 
   attach(src: string): void {
     this.following = true;
+    this.chosen = false;
+    this.progress = { time: 0, at: performance.now() };
     this.latency = this.newController();
     this.settle();
     this.video.config = config(this.options.token, this.latency.currentTarget);
@@ -109,7 +118,8 @@ export class LivePlayer {
     const hls = video.api;
     const check = () => {
       if (video.api !== hls) return;
-      if (video.ended || video.currentTime >= end - 0.15) this.options.finished();
+      const stuck = performance.now() - this.progress.at > ENDED_STUCK_MS && !video.paused;
+      if (video.ended || stuck || video.currentTime >= end - 0.15) this.options.finished();
       else setTimeout(check, CONTROL_MS);
     };
     check();
@@ -123,9 +133,13 @@ export class LivePlayer {
     });
     video.addEventListener("waiting", () => this.stallBegan());
     video.addEventListener("seeking", () => this.settle());
-    video.addEventListener("seeked", () => this.decideFollowing());
-    video.addEventListener("play", () => this.decideFollowing());
-    video.addEventListener("pause", () => (this.stalledAt = null));
+    // Only what the viewer did decides: a stream's start seeks and plays, too.
+    this.controller.addEventListener("mediaseekrequest", () => (this.chosen = true), { capture: true });
+    video.addEventListener("pause", () => {
+      this.chosen = true;
+      this.stalledAt = null;
+    });
+    for (const settled of ["seeked", "play"]) video.addEventListener(settled, () => this.decideFollowing());
     video.addEventListener("volumechange", () => this.offerSound());
     // The live button, and a player that was paused: back to the target, not to the very edge.
     this.controller.addEventListener("mediaseektoliverequest", (event) => {
@@ -150,17 +164,21 @@ export class LivePlayer {
     const now = edge(this.video.api, this.video);
     if (!now) return;
     this.following = true;
+    this.chosen = false;
     this.settle();
     this.video.currentTime = now.position - this.latency.currentTarget;
   }
 
   private decideFollowing(): void {
     const now = edge(this.video.api, this.video);
-    if (now) this.following = now.latency < this.latency.currentTarget + FOLLOW_LIMIT;
+    if (!now || !this.chosen || this.video.paused) return;
+    this.chosen = false;
+    this.following = now.latency < this.latency.currentTarget + FOLLOW_LIMIT;
   }
 
   private control(): void {
     const { video } = this;
+    this.watchProgress();
     const now = edge(video.api, video);
     if (!now || video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
     if (this.behind) {
@@ -172,6 +190,17 @@ export class LivePlayer {
     const { rate, jump } = this.latency.update({ now: performance.now() / 1000, ...now });
     if (jump) return this.seekToLive();
     this.setRate(rate);
+  }
+
+  private watchProgress(): void {
+    const { video, progress } = this;
+    const now = performance.now();
+    if (!video.api || video.paused || video.currentTime !== progress.time) {
+      this.progress = { time: video.currentTime, at: now };
+    } else if (now - progress.at > STUCK_MS) {
+      this.progress = { ...progress, at: now };
+      this.options.failed("nothing new to show");
+    }
   }
 
   private setRate(rate: number): void {

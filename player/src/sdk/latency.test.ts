@@ -17,10 +17,14 @@ test("comes to the target from either side and stays", () => {
   }
 });
 
-test("far behind, it jumps", () => {
+test("far behind, it jumps, and sooner while it has not arrived", () => {
   const controller = new LatencyController();
-  expect(controller.update({ now: 0, latency: 3.4, buffered: 3 }).jump).toBe(false);
-  expect(controller.update({ now: 0, latency: 3.6, buffered: 3 }).jump).toBe(true);
+  const jumps = (latency: number) => controller.update({ now: 0, latency, buffered: 3 }).jump;
+  expect(jumps(1.0)).toBe(false);
+  expect(jumps(1.2)).toBe(true);
+  expect(jumps(0.5)).toBe(false);
+  expect(jumps(3.4)).toBe(false);
+  expect(jumps(3.6)).toBe(true);
 });
 
 test("at the target the speed is exactly 1, and a little drift is left alone", () => {
@@ -34,6 +38,7 @@ test("at the target the speed is exactly 1, and a little drift is left alone", (
 
 test("never speeds up into an empty buffer, and stays within what ears allow", () => {
   const controller = new LatencyController();
+  controller.update({ now: 0, latency: 0.5, buffered: 0.5 });
   expect(controller.update({ now: 0, latency: 2, buffered: 0.05 }).rate).toBe(1);
   expect(controller.update({ now: 0, latency: 2, buffered: 2 }).rate).toBe(LATENCY.maxRate);
   expect(controller.update({ now: 0, latency: 0.01, buffered: 0.01 }).rate).toBe(LATENCY.minRate);
@@ -59,4 +64,17 @@ test("calm brings the latency back, later after more stalls", () => {
   for (let i = 0; i < 4; i++) often.stalled(0);
   settle(often, 1.7, 230);
   expect(often.currentTarget).toBeCloseTo(1.7);
+});
+
+test("a buffer that almost runs dry gets a little more distance, without a stall", () => {
+  const controller = new LatencyController();
+  for (let now = 0; now < 2.9; now += 0.1) controller.update({ now, latency: 0.5, buffered: 0.06 });
+  expect(controller.currentTarget).toBeCloseTo(0.55);
+});
+
+test("calm does not bring back a latency that left no reserve", () => {
+  const controller = new LatencyController();
+  controller.stalled(0);
+  for (let now = 0; now < 100; now += 0.1) controller.update({ now, latency: 0.8, buffered: 0.15 });
+  expect(controller.currentTarget).toBeCloseTo(0.8);
 });

@@ -11,6 +11,8 @@ export interface LatencySettings {
   maxTarget: number;
   /** How much one stall adds. */
   stallStep: number;
+  /** How much a near miss adds, so that there is no stall. */
+  nearStep: number;
   /** Calm seconds before latency is tried lower again; doubles with every stall. */
   calm: number;
   maxCalm: number;
@@ -21,18 +23,22 @@ export interface LatencySettings {
   maxRate: number;
   /** Farther behind than this over the target, seek: catching up by speed would take minutes. */
   jump: number;
+  /** The same until playback was at its target for the first time: a start may skip. */
+  startJump: number;
 }
 
 export const LATENCY: LatencySettings = {
   target: 0.5,
   maxTarget: 4,
   stallStep: 0.3,
+  nearStep: 0.05,
   calm: 15,
   maxCalm: 240,
   easeStep: 0.1,
   minRate: 0.92,
   maxRate: 1.12,
   jump: 3,
+  startJump: 0.6,
 };
 
 export interface LatencyReading {
@@ -59,12 +65,17 @@ const DRIFTED = 0.06;
 const GAIN = 0.4;
 /** So little ahead that the next late part would stall: never speed up into it. */
 const THIN = 0.08;
+/** A few parts long: each ends with the least there is ahead. */
+const WATCH_S = 2;
 
 export class LatencyController {
   private target: number;
   private calm: number;
   private calmSince: number | null = null;
   private correcting = true;
+  private arrived = false;
+  /** The least there was ahead, in the current watch and in the current calm period. */
+  private least = { since: 0, watch: Number.POSITIVE_INFINITY, calm: Number.POSITIVE_INFINITY };
 
   constructor(private readonly settings: LatencySettings = LATENCY) {
     this.target = settings.target;
@@ -80,15 +91,17 @@ export class LatencyController {
     const { stallStep, maxTarget, maxCalm } = this.settings;
     this.target = Math.min(maxTarget, this.target + stallStep);
     this.calm = Math.min(maxCalm, this.calm * 2);
-    this.calmSince = now;
+    this.disturbed(now);
   }
 
   /** To be asked a few times a second while playback follows the live edge. */
   update({ now, latency, buffered }: LatencyReading): LatencyDecision {
+    if (this.arrived) this.keepReserve(now, buffered);
     this.ease(now);
-    const { jump, minRate, maxRate } = this.settings;
+    const { jump, startJump, minRate, maxRate } = this.settings;
     const distance = latency - this.target;
-    if (distance > jump) return { rate: 1, jump: true, target: this.target };
+    this.arrived ||= distance < CLOSE;
+    if (distance > (this.arrived ? jump : startJump)) return { rate: 1, jump: true, target: this.target };
     const far = Math.abs(distance);
     this.correcting = far > (this.correcting ? CLOSE : DRIFTED);
     let rate = this.correcting ? 1 + GAIN * distance : 1;
@@ -97,11 +110,31 @@ export class LatencyController {
     return { rate: Math.round(rate * 100) / 100, jump: false, target: this.target };
   }
 
-  /** After a calm period, a little closer again, down to where it began. */
+  /** A buffer that almost ran dry asks for a little more distance before it does. */
+  private keepReserve(now: number, buffered: number): void {
+    const { least, settings } = this;
+    least.watch = Math.min(least.watch, buffered);
+    least.calm = Math.min(least.calm, buffered);
+    if (now - least.since < WATCH_S) return;
+    if (least.watch < THIN) {
+      this.target = Math.min(settings.maxTarget, this.target + settings.nearStep);
+      this.disturbed(now);
+    }
+    least.since = now;
+    least.watch = Number.POSITIVE_INFINITY;
+  }
+
+  /** After a calm period, a little closer again, as far as the reserve allows. */
   private ease(now: number): void {
     this.calmSince ??= now;
     if (now - this.calmSince < this.calm) return;
+    const { target, easeStep } = this.settings;
+    if (this.least.calm > THIN + easeStep) this.target = Math.max(target, this.target - easeStep);
+    this.disturbed(now);
+  }
+
+  private disturbed(now: number): void {
     this.calmSince = now;
-    this.target = Math.max(this.settings.target, this.target - this.settings.easeStep);
+    this.least.calm = Number.POSITIVE_INFINITY;
   }
 }
