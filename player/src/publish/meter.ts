@@ -25,6 +25,13 @@ export class Meter {
     this.bar = root.querySelector("span");
   }
 
+  /** Without a camera in use, browsers start no sound, not even to measure it, before a click. */
+  private resumeAtGesture(context: AudioContext): void {
+    for (const gesture of ["pointerdown", "keydown"]) {
+      addEventListener(gesture, () => void context.resume(), { once: true });
+    }
+  }
+
   listen(stream: MediaStream): void {
     this.source?.disconnect();
     this.source = null;
@@ -32,6 +39,7 @@ export class Meter {
     if (this.root.hidden) return;
     this.context ??= new AudioContext();
     void this.context.resume();
+    this.resumeAtGesture(this.context);
     this.analyser ??= new AnalyserNode(this.context, { fftSize: 1024 });
     this.source = this.context.createMediaStreamSource(stream);
     this.source.connect(this.analyser);

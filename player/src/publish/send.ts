@@ -46,7 +46,8 @@ export async function addTracks(pc: RTCPeerConnection, stream: MediaStream, want
     const codecs = RTCRtpSender.getCapabilities?.("video")?.codecs;
     if (codecs) transceiver.setCodecPreferences?.(ordered(codecs, wanted));
     const parameters = transceiver.sender.getParameters() as RTCRtpSendParameters & { degradationPreference?: string };
-    parameters.degradationPreference = "balanced";
+    // A talking head may get softer, but should not stutter.
+    parameters.degradationPreference = "maintain-framerate";
     await transceiver.sender.setParameters(parameters).catch(() => {
       // Not every browser knows it; the default is good, too.
     });

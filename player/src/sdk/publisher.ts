@@ -1,5 +1,6 @@
 // A publisher that stays: WHIP sessions one after another, by the decisions of `publishing.ts`.
 
+import { Heartbeat } from "./heartbeat";
 import { Problem } from "./problem";
 import { IDLE, type Publishing, type PublishingEffect, type PublishingEvent, step } from "./publishing";
 import { WhipSession, type WhipOptions } from "./whip";
@@ -11,12 +12,15 @@ export interface PublisherOptions extends WhipOptions {
   changed: (state: Publishing) => void;
 }
 
+const PULSE_MS = 500;
+
 /** Publishes from `start` to `stop`, through lost networks and restarted servers. */
 export class Publisher {
   state: Publishing = IDLE;
   private session: WhipSession | null = null;
   private opening: AbortController | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private pulse: ReturnType<typeof setInterval> | undefined;
 
   constructor(private readonly options: PublisherOptions) {}
 
@@ -67,6 +71,7 @@ export class Publisher {
       }, this.options, opening.signal);
       if (!current()) return session.close();
       this.session = session;
+      this.listenTo(session.pc);
       if (session.pc.connectionState === "connected") this.handle({ type: "connected" });
     } catch (error) {
       if (current()) this.handle(failure(error));
@@ -83,6 +88,19 @@ export class Publisher {
     });
   }
 
+  /** The browser takes five seconds and more to call a path lost; feedback tells sooner. */
+  private listenTo(pc: RTCPeerConnection): void {
+    const heartbeat = new Heartbeat();
+    clearInterval(this.pulse);
+    this.pulse = setInterval(async () => {
+      if (pc !== this.pc || pc.connectionState !== "connected") return;
+      let bytes = 0;
+      (await pc.getStats()).forEach((stat) => (bytes += stat.type === "transport" ? stat.bytesReceived : 0));
+      const beat = heartbeat.sample(Date.now(), bytes);
+      if (beat && pc === this.pc) this.handle({ type: beat === "silent" ? "disconnected" : "connected" });
+    }, PULSE_MS);
+  }
+
   private async restartIce(): Promise<void> {
     const { session } = this;
     if (!session) return;
@@ -94,6 +112,7 @@ export class Publisher {
   }
 
   private close(): void {
+    clearInterval(this.pulse);
     this.opening?.abort();
     this.opening = null;
     this.session?.close();
