@@ -2,9 +2,11 @@
 //!
 //! Read [`core`] first: it decides everything. [`window`] is a broadcast on the air, shared
 //! by who makes it and who watches it; [`playlist`] the rendered text that all viewers share;
-//! [`origin`] the HTTP routes, [`reply`] how an answer is put together.
+//! [`origin`] the HTTP routes, [`reply`] how an answer is put together, [`front`] the short
+//! way there.
 
 pub mod core;
+pub mod front;
 pub mod origin;
 pub mod playlist;
 mod reply;
@@ -13,5 +15,6 @@ pub mod window;
 
 pub use core::rendition::{Rendition, RenditionKind};
 pub use core::segment::{ClosedSegment, Init, Part};
-pub use origin::{Directory, routes};
+pub use front::Front;
+pub use origin::{Directory, Origin, routes};
 pub use window::{Live, Settings};
