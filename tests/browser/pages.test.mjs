@@ -40,6 +40,17 @@ test("each page by itself: reachable, clean for axe-core, without a complaint", 
   }
 });
 
+test("the watch page is light", async (t) => {
+  const { base } = await serve(t);
+  const page = await open(await browser(t), `${base}/watch/light`);
+  await untilShow(page, "waiting");
+  const bytes = await page.evaluate(() =>
+    [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+      .reduce((sum, entry) => sum + entry.encodedBodySize, 0));
+  t.diagnostic(`the watch page weighs ${Math.round(bytes / 1000)} kB`);
+  assert.ok(bytes < 250_000, `${bytes} bytes are too many`);
+});
+
 test("from the first page onto the stage by keyboard alone", async (t) => {
   const { base } = await serve(t);
   const context = await browser(t);
