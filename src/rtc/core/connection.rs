@@ -274,3 +274,6 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

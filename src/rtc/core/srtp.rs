@@ -113,6 +113,12 @@ impl Srtp {
         self.outbound.encrypt_rtcp(packet).ok()
     }
 
+    /// What the peers of tests send.
+    #[cfg(test)]
+    pub fn seal_rtp(&mut self, packet: &[u8]) -> Option<BytesMut> {
+        self.outbound.encrypt_rtp(packet).ok()
+    }
+
     fn passes_trial(&mut self, packet: &[u8], crypto: &dyn RTCCrypto) -> bool {
         let header = std::mem::take(&mut self.scratch);
         let passes = self

@@ -158,7 +158,7 @@ impl Check {
 }
 
 /// Appends MESSAGE-INTEGRITY and FINGERPRINT (RFC 8489 §14.5, §14.7).
-pub(super) fn sign(message: &mut Vec<u8>, password: &str, crypto: &dyn RTCCrypto) -> Option<()> {
+pub fn sign(message: &mut Vec<u8>, password: &str, crypto: &dyn RTCCrypto) -> Option<()> {
     let end = message.len() + 4 + INTEGRITY_LEN;
     set_len(message, end);
     let mut digest = [0; INTEGRITY_LEN];
@@ -207,7 +207,7 @@ fn set_len(message: &mut [u8], end: usize) {
     message[2..4].copy_from_slice(&((end - HEADER_LEN) as u16).to_be_bytes());
 }
 
-pub(super) fn write_attribute(kind: u16, value: &[u8], message: &mut Vec<u8>) {
+pub fn write_attribute(kind: u16, value: &[u8], message: &mut Vec<u8>) {
     message.extend_from_slice(&kind.to_be_bytes());
     message.extend_from_slice(&(value.len() as u16).to_be_bytes());
     message.extend_from_slice(value);

@@ -118,6 +118,10 @@ impl Receiver {
             return;
         };
         let stream = &mut track.streams[source.stream];
+        if stream.ssrc == 0 {
+            // Nothing to repair yet: a probe before the first packet.
+            return;
+        }
         let Some(osn) = rtx::undo(&mut packet, header, payload_type, stream.ssrc) else {
             return;
         };
