@@ -28,15 +28,15 @@ export function controls(kind: "live" | "recording", title: string): DocumentFra
   <div class="bottom">
   <media-time-range></media-time-range>
   <media-control-bar>
-    <media-play-button></media-play-button>
+    <media-play-button notooltip></media-play-button>
     ${kind === "live" ? "<media-live-button></media-live-button>" : ""}
-    <media-mute-button></media-mute-button>
+    <media-mute-button notooltip></media-mute-button>
     <media-volume-range></media-volume-range>
     ${kind === "live" ? '<span class="behind" title="How far what you see is behind the live edge"></span>' : "<media-time-display showduration notoggle></media-time-display>"}
     <span class="spacer"></span>
     <media-rendition-menu-button></media-rendition-menu-button>
     <media-pip-button></media-pip-button>
-    <media-fullscreen-button></media-fullscreen-button>
+    <media-fullscreen-button notooltip></media-fullscreen-button>
   </media-control-bar>
   </div>
   <media-rendition-menu anchor="auto" hidden></media-rendition-menu>
