@@ -32,6 +32,8 @@ struct Missing {
 /// What filled a hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Filled {
+    /// Whether it was asked for: then it is a retransmission, whatever SSRC it came by.
+    pub asked: bool,
     /// From the latest request to the arrival, if it was asked for exactly once: then it is the
     /// answer to that request, so this is a round trip.
     pub round_trip: Option<Duration>,
@@ -72,7 +74,8 @@ impl Nack {
             Some(asked) if missing.tries == 1 => Some(now.saturating_duration_since(asked)),
             _ => None,
         };
-        Some(Filled { round_trip })
+        let asked = missing.asked.is_some();
+        Some(Filled { asked, round_trip })
     }
 
     /// The numbers to ask for now; abandons those that took too long.

@@ -70,21 +70,26 @@ impl Stream {
     ) -> Option<u64> {
         self.said_goodbye = false;
         let number = self.sequence.unwrap(header.sequence);
-        let arrival = self.sequence.insert(number);
-        match arrival {
+        let mut retransmitted = false;
+        match self.sequence.insert(number) {
             Arrival::New { gap } => {
                 if nack && gap > 0 {
                     self.nack.on_new(number, gap, now);
                 }
             }
-            Arrival::Late => self.on_filled(number, now),
+            // Without RTX the answer to a request comes by the same SSRC.
+            Arrival::Late => retransmitted = self.on_filled(number, now),
             Arrival::Duplicate | Arrival::TooOld => {
                 self.duplicates += 1;
                 return None;
             }
         }
-        self.reception
-            .on_packet(number, header.timestamp, clock_rate, now);
+        if retransmitted {
+            self.recovered += 1;
+        } else {
+            self.reception
+                .on_packet(number, header.timestamp, clock_rate, now);
+        }
         self.rate.on_bytes(len, now);
         (len > header.header_len).then(|| {
             self.count(len);
@@ -98,14 +103,15 @@ impl Stream {
         let number = self.sequence.unwrap(osn);
         // Above the highest there is no hole to fill: the first packet of a source, or the tail
         // of a burst sent again by a probe. The latter is good news all the same.
-        let arrival = self.sequence.insert(number);
-        match arrival {
+        match self.sequence.insert(number) {
             Arrival::New { gap } => {
                 if gap > 0 {
                     self.nack.on_new(number, gap, now);
                 }
             }
-            Arrival::Late => self.on_filled(number, now),
+            Arrival::Late => {
+                self.on_filled(number, now);
+            }
             Arrival::Duplicate | Arrival::TooOld => {
                 self.duplicates += 1;
                 return None;
@@ -116,14 +122,18 @@ impl Stream {
         Some(number)
     }
 
-    fn on_filled(&mut self, number: u64, now: Instant) {
-        let Some(sample) = self.nack.on_late(number, now).and_then(|f| f.round_trip) else {
-            return;
+    /// Whether the late packet had been asked for.
+    fn on_filled(&mut self, number: u64, now: Instant) -> bool {
+        let Some(filled) = self.nack.on_late(number, now) else {
+            return false;
         };
-        self.round_trip = Some(match self.round_trip {
-            None => sample,
-            Some(smoothed) => (smoothed * (SMOOTHING - 1) + sample) / SMOOTHING,
-        });
+        if let Some(sample) = filled.round_trip {
+            self.round_trip = Some(match self.round_trip {
+                None => sample,
+                Some(smoothed) => (smoothed * (SMOOTHING - 1) + sample) / SMOOTHING,
+            });
+        }
+        filled.asked
     }
 
     fn count(&mut self, len: usize) {

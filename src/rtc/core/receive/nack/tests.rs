@@ -20,6 +20,7 @@ fn asks_after_the_grace_and_again_until_it_gives_up() {
     assert_eq!(
         nack.on_late(12, start + ms(30)),
         Some(Filled {
+            asked: true,
             round_trip: Some(ms(20))
         })
     );
@@ -38,7 +39,10 @@ fn only_one_request_measures_a_round_trip() {
     nack.due(start + ms(50), RTT);
     assert_eq!(
         nack.on_late(11, start + ms(55)),
-        Some(Filled { round_trip: None })
+        Some(Filled {
+            asked: true,
+            round_trip: None
+        })
     );
 }
 
