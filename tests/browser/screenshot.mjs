@@ -16,6 +16,7 @@ try {
   const page = await open(context, `${base}/watch/demo`);
   await page.emulateMedia({ colorScheme: "dark" });
   await untilMoving(page);
+  await page.getByRole("button", { name: "Tap for sound" }).click();
   await page.waitForTimeout(8_000);
   await page.mouse.move(600, 500);
   await page.waitForTimeout(400);

@@ -42,7 +42,7 @@ function showLive(rooms: Room[]): void {
     name: room.id,
     facts: [
       room.broadcast ? `started ${ago(new Date(room.broadcast.started_at), new Date())}` : "",
-      room.participants > 0 ? `${room.participants} on stage` : "",
+      room.participants > 0 ? `${room.participants} participant${room.participants === 1 ? "" : "s"}` : "",
     ],
     live: true,
     picture: null,

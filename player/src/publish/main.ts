@@ -110,6 +110,8 @@ async function openSource(): Promise<void> {
     text.textContent = error instanceof SourceError ? error.message : String(error);
     element("retry").hidden = false;
     toggle.disabled = !isOn(publisher.state);
+    element("meter").hidden = true;
+    await listDevices();
     return;
   }
   for (const track of stream.getTracks()) {
