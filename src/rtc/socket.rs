@@ -166,3 +166,55 @@ fn canonical(address: SocketAddr) -> SocketAddr {
         IpAddr::V6(_) => address,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Sends a datagram from `from`, and back what `lens` says; the lengths that arrive.
+    async fn echo(bound: &str, from: &str, lens: &[usize]) -> (IpAddr, Vec<usize>) {
+        let bound = bind(bound.parse().unwrap(), true).unwrap();
+        let port = bound.local_addr().unwrap().port();
+        let mut socket = Socket::new(bound).unwrap();
+        let peer = UdpSocket::bind(from).await.unwrap();
+        let to = SocketAddr::new(peer.local_addr().unwrap().ip(), port);
+        peer.send_to(b"hello", to).await.unwrap();
+        let mut came = Vec::new();
+        while came.is_empty() {
+            socket.readable().await.unwrap();
+            socket.receive(|path, datagram| came.push((path, datagram.to_vec())));
+        }
+        assert_eq!(came[0].1, b"hello");
+        let path = came[0].0;
+        let transmit = |len: &usize| Transmit {
+            path,
+            data: vec![7; *len],
+        };
+        let transmits: Vec<Transmit> = lens.iter().map(transmit).collect();
+        socket.send(&transmits);
+        assert_eq!(socket.unsent, 0);
+        let (mut got, mut buffer) = (Vec::new(), [0; 2000]);
+        while got.len() < lens.len() {
+            let next = tokio::time::timeout(Duration::from_secs(2), peer.recv(&mut buffer)).await;
+            got.push(next.expect("all arrive").unwrap());
+        }
+        (path.remote.ip(), got)
+    }
+
+    #[tokio::test]
+    async fn runs_of_datagrams_arrive_as_they_were() {
+        let lens = [1200, 1200, 1200, 700, 700, 900, 1200, 30];
+        let (_, got) = echo("127.0.0.1:0", "127.0.0.1:0", &lens).await;
+        assert_eq!(got, lens);
+    }
+
+    #[tokio::test]
+    async fn a_dual_stack_socket_has_peers_of_both_families() {
+        for from in ["127.0.0.1:0", "[::1]:0"] {
+            let (ip, got) = echo("[::]:0", from, &[100, 100]).await;
+            assert_eq!(SocketAddr::new(ip, 0).to_string(), from);
+            assert_eq!(got, [100, 100]);
+        }
+    }
+}

@@ -53,7 +53,8 @@ impl Repeats {
         // The first hello again asks for its HelloVerifyRequest again, which no timer sends
         // (RFC 6347 §4.2.1).
         let latest = self.seen.last().map(|(number, ..)| *number);
-        !new && !(number == 0 && latest == Some(0))
+        let asks_again = number == 0 && latest == Some(0);
+        !(new || asks_again)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The receiving half of a connection: RTP in; packets, events and RTCP out.
 
+mod feedback;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,6 @@ use super::rtx;
 use super::stats::TrackStats;
 use super::tracks::{Source, Tracks};
 use super::twcc::Twcc;
-use crate::room::MediaKind;
 use crate::rtc::core::rtcp::{self, Incoming};
 use crate::rtc::core::sdp::agreement::Media;
 use crate::rtc::core::sink::{Event, ReceivedRtp, SenderReport, TrackId, TrackInfo};
@@ -20,9 +21,6 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An encoder gets at most this many requests: each key frame costs bandwidth.
 const PLI_INTERVAL: Duration = Duration::from_millis(500);
-
-/// Until a retransmission measured it.
-const DEFAULT_ROUND_TRIP: Duration = Duration::from_millis(50);
 
 /// What the receiver has for the house.
 #[derive(Debug, Clone)]
@@ -247,63 +245,6 @@ impl Receiver {
                     .push_back(Output::Event(Event::TrackStalled(id)));
             }
         }
-    }
-
-    fn send_nacks(&mut self, now: Instant) {
-        for track in 0..self.tracks.tracks.len() {
-            for stream in &mut self.tracks.tracks[track].streams {
-                let round_trip = stream.round_trip.unwrap_or(DEFAULT_ROUND_TRIP);
-                let lost = stream.nack.due(now, round_trip);
-                if !lost.is_empty() {
-                    stream.nacks_sent += lost.len() as u64;
-                    self.rtcp
-                        .push_back(rtcp::nack(self.ssrc, stream.ssrc, &lost));
-                }
-            }
-            self.check_given_up(track);
-        }
-    }
-
-    fn check_given_up(&mut self, track: usize) {
-        let track = &mut self.tracks.tracks[track];
-        for stream in &mut track.streams {
-            let gave_up = stream.nack.take_gave_up();
-            track.key_frame.wanted |= gave_up && track.media.kind == MediaKind::Video;
-        }
-    }
-
-    fn send_key_frame_requests(&mut self, now: Instant) {
-        for track in &mut self.tracks.tracks {
-            let last = track.key_frame.asked;
-            let throttled = last.is_some_and(|last| last + PLI_INTERVAL > now);
-            if !track.key_frame.wanted || throttled || track.streams[0].ssrc == 0 {
-                continue;
-            }
-            track.key_frame.wanted = false;
-            track.key_frame.asked = Some(now);
-            let codec = track.running.and_then(|pt| track.media.by_payload_type(pt));
-            if codec.is_some_and(|codec| codec.pli) {
-                track.key_frame.sent += 1;
-                let message = rtcp::picture_loss(self.ssrc, track.streams[0].ssrc);
-                self.rtcp.push_back(message);
-            }
-        }
-    }
-
-    fn send_report(&mut self, now: Instant) {
-        let mut blocks = Vec::new();
-        for stream in self
-            .tracks
-            .tracks
-            .iter_mut()
-            .flat_map(|track| &mut track.streams)
-        {
-            if stream.packets > 0 {
-                blocks.push(stream.reception.report(stream.ssrc, now));
-            }
-        }
-        self.rtcp
-            .push_back(rtcp::receiver_report(self.ssrc, &self.cname, &blocks));
     }
 
     /// The next RTCP packet to encrypt and send.

@@ -122,7 +122,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn packet(extension: &[u8], rest: &[u8]) -> Vec<u8> {
-        let mut packet = vec![0x80, 0xE0 | 0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 5];
+        let mut packet = vec![0x80, 0xE0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 5];
         if !extension.is_empty() {
             packet[0] |= 0x10;
             packet.extend_from_slice(extension);

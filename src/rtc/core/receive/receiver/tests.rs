@@ -1,7 +1,7 @@
 //! The receiver by script: a publisher with loss, mute, codec changes and strange packets.
 
 use super::*;
-use crate::room::Codec;
+use crate::room::{Codec, MediaKind};
 use crate::rtc::core::sdp::agreement::{CodecParameters, DeclaredSsrc, Extensions};
 
 const MEDIA: u32 = 0x1111;
