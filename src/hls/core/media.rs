@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::segment::Segment;
 use super::track::Track;
 
-/// Parts are listed for this many target durations from the end (8216bis §4.4.4.9).
-const PARTS_FOR_TARGETS: u32 = 3;
+/// Parts are listed of the open segment and of so many before it: not further than three
+/// target durations from the end (8216bis §4.4.4.9), which strict parsers count in segments.
+const CLOSED_WITH_PARTS: usize = 2;
 
 /// CAN-SKIP-UNTIL in target durations; six is the least allowed (8216bis §4.4.3.8).
 const SKIP_UNTIL_TARGETS: u32 = 6;
@@ -54,8 +55,7 @@ pub fn write(track: &Track, header: Header, reports: &[Report], over: bool, skip
     if skipped > 0 {
         let _ = writeln!(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
     }
-    let total = track.listed().len();
-    let with_parts = total - newest(track, target * PARTS_FOR_TARGETS);
+    let with_parts = track.listed().len().saturating_sub(CLOSED_WITH_PARTS);
     let mut init = None;
     for (index, listed) in track.listed().enumerate() {
         let segment = &listed.segment;
@@ -136,28 +136,21 @@ fn write_parts(out: &mut String, segment: &Segment) {
     }
 }
 
-/// How many of the listed segments end less than `span` before the end of the playlist.
-fn newest(track: &Track, span: Duration) -> usize {
+/// How many of the listed segments lie before the Skip Boundary (8216bis §4.4.3.8).
+fn skippable(track: &Track, target: Duration) -> usize {
+    let boundary = target * SKIP_UNTIL_TARGETS;
     let mut from_end = track.open().map_or(Duration::ZERO, |open| open.duration);
-    track
-        .listed()
-        .rev()
-        .take_while(|listed| {
-            let near = from_end < span;
-            from_end += listed.segment.duration;
-            near
-        })
-        .count()
+    let near = track.listed().rev().take_while(|listed| {
+        let near = from_end < boundary;
+        from_end += listed.segment.duration;
+        near
+    });
+    track.listed().len() - near.count()
 }
 
 /// Whether a delta update differs from the full playlist.
 pub fn can_skip(track: &Track, target: Duration) -> bool {
     skippable(track, target) > 0
-}
-
-/// How many of the listed segments lie before the Skip Boundary (8216bis §4.4.3.8).
-fn skippable(track: &Track, target: Duration) -> usize {
-    track.listed().len() - newest(track, target * SKIP_UNTIL_TARGETS)
 }
 
 /// A duration as a decimal-floating-point, exact to the microsecond.
