@@ -11,10 +11,13 @@ pub mod origin;
 pub mod playlist;
 mod reply;
 mod seats;
+pub mod settings;
 pub mod window;
 
 pub use core::rendition::{Rendition, RenditionKind};
-pub use core::segment::{ClosedSegment, Init, Part};
+pub use core::segment::{ClosedSegment, Init, Part, Refused};
+pub use core::timeline::InitTaken;
 pub use front::Front;
 pub use origin::{Directory, Origin, routes};
-pub use window::{Live, Settings};
+pub use settings::Settings;
+pub use window::{Live, Unavailable};

@@ -12,43 +12,16 @@ use super::core::media::{self, Header, Report};
 use super::core::multivariant;
 use super::core::reload::{self, BadRequest, Decision, Directives, Edge};
 use super::core::rendition::Rendition;
-use super::core::segment::{ClosedSegment, Init, Part};
-use super::core::timeline::{AUDIO_FRAME, Grid, InitTaken, Refused, Timeline};
+use super::core::segment::{ClosedSegment, Init, Part, Refused};
+use super::core::timeline::{AUDIO_FRAME, Grid, InitTaken, Timeline};
 use super::core::track::Track;
 use super::playlist::{Playlist, Text};
 use super::seats::{Seat, Seats};
+use super::settings::Settings;
 use crate::room::BroadcastId;
 
 /// How long a viewer is kept waiting, in target durations (8216bis §6.2.5.2).
 const WAIT_TARGETS: u32 = 3;
-
-/// What an operator can choose of the delivery.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// The length of a segment; the pipeline cuts on the same grid.
-    pub segment: Duration,
-    /// The length of a part; the pipeline cuts to the same.
-    pub part: Duration,
-    /// How far back a viewer can go while the broadcast is live.
-    pub window: Duration,
-    /// How far behind the newest part players are told to stay, in parts. The draft wants
-    /// two at least and recommends three; less delay is worth less than a stall.
-    pub hold_back_parts: f64,
-    /// How many viewers of one broadcast may wait for its next part at once; more get a 503.
-    pub max_waiting: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            segment: Duration::from_secs(2),
-            part: Duration::from_millis(200),
-            window: Duration::from_secs(60),
-            hold_back_parts: 3.0,
-            max_waiting: 50_000,
-        }
-    }
-}
 
 /// A broadcast on the air: the pipeline's parts go in, playlists and bytes come out.
 #[derive(Debug)]

@@ -6,6 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
+/// Largest part taken: 200 ms at 300 Mbit/s.
+pub const MAX_PART_BYTES: usize = 8 << 20;
+
+/// Shortest part taken; bounds the number of parts in a segment.
+pub const MIN_PART: Duration = Duration::from_millis(5);
+
 /// One CMAF chunk or more, as the pipeline made it.
 #[derive(Debug, Clone)]
 pub struct Part {
@@ -26,6 +32,25 @@ pub struct Part {
 pub struct Init {
     pub rendition: Arc<str>,
     pub bytes: Bytes,
+}
+
+/// Why a part or an init segment was not taken; the timeline is as before.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("the broadcast is over")]
+    Over,
+    #[error("the broadcast has no rendition of that name")]
+    UnknownRendition,
+    #[error("no init segment came before it")]
+    NoInit,
+    #[error("it is empty, or larger than {MAX_PART_BYTES} bytes")]
+    Size,
+    #[error("it is shorter than {MIN_PART:?} or longer than a segment")]
+    Duration,
+    #[error("nothing can be decoded before an independent part comes")]
+    NotIndependent,
+    #[error("it lies before what the rendition, or the first of the others, already has")]
+    Backwards,
 }
 
 /// A segment to which nothing will be added; what the recorder keeps.
@@ -95,4 +120,11 @@ impl Segment {
         let bits: u128 = self.parts.iter().map(|p| p.bytes.len() as u128 * 8).sum();
         (bits * 1_000_000 / self.duration.as_micros().max(1)) as u64
     }
+}
+
+pub(super) fn check_size(bytes: &Bytes) -> Result<(), Refused> {
+    if bytes.is_empty() || bytes.len() > MAX_PART_BYTES {
+        return Err(Refused::Size);
+    }
+    Ok(())
 }

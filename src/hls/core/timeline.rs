@@ -7,18 +7,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::rendition::Rendition;
-use super::segment::{ClosedSegment, Init, Part, Segment};
+use super::segment::{ClosedSegment, Init, MIN_PART, Part, Refused, Segment, check_size};
 use super::track::{Track, Window};
-
-/// Largest part taken: 200 ms at 300 Mbit/s.
-pub const MAX_PART_BYTES: usize = 8 << 20;
-
-/// Shortest part taken; bounds the number of parts in a segment.
-pub const MIN_PART: Duration = Duration::from_millis(5);
 
 /// An AAC frame (1024 samples at 44.1 kHz) rounded up: audio is cut between frames, so its
 /// segments and parts miss the grid by up to half of it, and its parts are up to one longer.
@@ -71,25 +64,6 @@ pub struct InitTaken {
     /// False if it is the one that was in force already.
     pub new: bool,
     pub closed: Vec<ClosedSegment>,
-}
-
-/// Why a part or an init segment was not taken; the timeline is as before.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    #[error("the broadcast is over")]
-    Over,
-    #[error("the broadcast has no rendition of that name")]
-    UnknownRendition,
-    #[error("no init segment came before it")]
-    NoInit,
-    #[error("it is empty, or larger than {MAX_PART_BYTES} bytes")]
-    Size,
-    #[error("it is shorter than {MIN_PART:?} or longer than a segment")]
-    Duration,
-    #[error("nothing can be decoded before an independent part comes")]
-    NotIndependent,
-    #[error("it lies before what the rendition, or the first of the others, already has")]
-    Backwards,
 }
 
 impl Timeline {
@@ -356,13 +330,6 @@ impl Timeline {
             lingering: listed + 1,
         }
     }
-}
-
-fn check_size(bytes: &Bytes) -> Result<(), Refused> {
-    if bytes.is_empty() || bytes.len() > MAX_PART_BYTES {
-        return Err(Refused::Size);
-    }
-    Ok(())
 }
 
 #[cfg(test)]
