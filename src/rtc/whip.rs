@@ -1,1 +1,101 @@
-//! WHIP (RFC 9725): publish over HTTP.
+//! WHIP (RFC 9725): publish over HTTP. Who may is the house's decision, by [`Admission`].
+
+mod routes;
+mod sessions;
+
+use super::ConnectionId;
+use super::core::Sink;
+use crate::room::{Codec, RoomId};
+
+pub use routes::routes;
+
+/// Decides who publishes, and takes their media.
+pub trait Admission: Send + Sync + 'static {
+    /// Whether this token may publish into this room: asked before the offer is read.
+    fn authorize(&self, room: &RoomId, bearer: Option<&str>) -> Result<(), Refused>;
+    /// Takes the publisher in. If no connection comes of it, the sink is told so.
+    fn admit(&self, request: PublishRequest<'_>) -> Result<Admitted, Refused>;
+}
+
+/// Someone at the door, with an offer that can be answered.
+#[derive(Debug, Clone)]
+pub struct PublishRequest<'a> {
+    pub room: RoomId,
+    pub bearer: Option<&'a str>,
+    /// `?name=`: what others see, where no token says it.
+    pub name: Option<String>,
+    /// `?identity=`: the same at every visit, so that a publisher who comes back takes their
+    /// place again, where no token says it.
+    pub identity: Option<String>,
+}
+
+pub struct Admitted {
+    pub sink: Box<dyn Sink>,
+    /// Called once the connection has a name.
+    pub on_open: Box<dyn FnOnce(ConnectionId) + Send>,
+}
+
+/// Why someone is not taken in; the text says what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// 401
+    Unauthorized(String),
+    /// 403
+    Forbidden(String),
+    /// 404
+    NoRoom(String),
+    /// 409
+    Conflict(String),
+    /// 503, with Retry-After
+    Full(String),
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// What the pipeline can decode.
+    pub codecs: Vec<Codec>,
+    pub start_bitrate_kbps: u32,
+    /// Handed to clients by Link headers (RFC 9725 §4.6).
+    pub ice_servers: Vec<IceServer>,
+}
+
+/// A STUN or TURN server for clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IceServer {
+    /// As `turn:host:port?transport=udp` (RFC 7065).
+    pub url: String,
+    pub credential: Option<(String, String)>,
+}
+
+impl std::str::FromStr for IceServer {
+    type Err = String;
+
+    /// `stun:host:port` or `turn:user:password@host:port?transport=udp`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "{text:?} is no ICE server: it is stun:host:port or turn:user:password@host:port"
+            )
+        };
+        let clean = !text.contains(|c: char| c.is_control() || c == '"' || c == '<' || c == '>');
+        let (scheme, rest) = text.split_once(':').filter(|_| clean).ok_or_else(wrong)?;
+        match (scheme, rest.rsplit_once('@')) {
+            ("stun" | "stuns", None) => Ok(Self {
+                url: text.to_owned(),
+                credential: None,
+            }),
+            ("turn" | "turns", Some((who, server))) => {
+                let (user, password) = who.split_once(':').ok_or_else(wrong)?;
+                let credential = Some((user.to_owned(), password.to_owned()));
+                Ok(Self {
+                    url: format!("{scheme}:{server}"),
+                    credential,
+                })
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! `application/trickle-ice-sdpfrag` (RFC 8840 §9, RFC 9725 §4.3).
+
+use std::net::SocketAddr;
+
+use super::agreement::IceCredentials;
+use super::answer::write_transport;
+
+/// The longest fragment that is read.
+pub const MAX_FRAGMENT_LEN: usize = 16 * 1024;
+
+/// What a WHIP PATCH says. Candidates are not kept: as an ICE-lite agent we learn the peer's
+/// addresses from its checks (RFC 8445 §2.5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fragment {
+    /// `None` in a fragment that names no credentials.
+    pub ice: Option<IceCredentials>,
+    pub candidates: usize,
+    pub end_of_candidates: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FragmentError {
+    #[error("the fragment is longer than {MAX_FRAGMENT_LEN} bytes")]
+    TooLong,
+    #[error("line {0} is not `type=value`, as SDP lines are (RFC 8840 §9)")]
+    Syntax(usize),
+    #[error("a=ice-ufrag and a=ice-pwd come together")]
+    HalfCredentials,
+    #[error("the fragment has neither credentials nor candidates")]
+    Empty,
+}
+
+impl Fragment {
+    pub fn parse(text: &str) -> Result<Self, FragmentError> {
+        if text.len() > MAX_FRAGMENT_LEN {
+            return Err(FragmentError::TooLong);
+        }
+        let (mut ufrag, mut pwd) = (None, None);
+        let (mut candidates, mut end_of_candidates) = (0, false);
+        for (nth, line) in text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.is_empty())
+        {
+            let (kind, value) = line.split_once('=').ok_or(FragmentError::Syntax(nth + 1))?;
+            if kind.len() != 1 {
+                return Err(FragmentError::Syntax(nth + 1));
+            }
+            match value.split_once(':').unwrap_or((value, "")) {
+                ("ice-ufrag", v) if kind == "a" => ufrag = Some(v.trim().to_owned()),
+                ("ice-pwd", v) if kind == "a" => pwd = Some(v.trim().to_owned()),
+                ("candidate", _) if kind == "a" => candidates += 1,
+                ("end-of-candidates", _) if kind == "a" => end_of_candidates = true,
+                _ => {}
+            }
+        }
+        let ice = match (ufrag, pwd) {
+            (Some(ufrag), Some(pwd)) => Some(IceCredentials { ufrag, pwd }),
+            (None, None) => None,
+            _ => return Err(FragmentError::HalfCredentials),
+        };
+        if ice.is_none() && candidates == 0 && !end_of_candidates {
+            return Err(FragmentError::Empty);
+        }
+        Ok(Self {
+            ice,
+            candidates,
+            end_of_candidates,
+        })
+    }
+}
+
+/// The answer to an ICE restart (RFC 9725 §4.3.2): our new credentials and candidates, for the
+/// section that carries the bundle's transport.
+pub fn restart_answer(
+    media: &str,
+    mid: &str,
+    bundle: &str,
+    ice: &IceCredentials,
+    candidates: &[SocketAddr],
+) -> String {
+    let mut text = format!(
+        "a=ice-lite\r\na=group:BUNDLE {bundle}\r\nm={media} 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:{mid}\r\n"
+    );
+    write_transport(&mut text, ice, candidates);
+    text
+}
