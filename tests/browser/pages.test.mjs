@@ -98,7 +98,6 @@ test("not live, live, listed, ended, recorded", { timeout: 120_000 }, async (t) 
   // Sound, and the player by keyboard.
   await watcher.getByRole("button", { name: "Tap for sound" }).click();
   assert.equal(await watcher.evaluate(() => document.querySelector("hls-video").nativeEl.muted), false);
-  await watcher.locator("media-controller").focus();
   await watcher.keyboard.press("k");
   await watcher.waitForFunction(() => document.querySelector("hls-video").nativeEl.paused);
   await watcher.waitForTimeout(3_500);

@@ -4,8 +4,10 @@ import type Hls from "hls.js";
 import type { ErrorData, HlsConfig } from "hls.js";
 import { Hls as HlsClass } from "hls-video-element";
 import { LATENCY, LatencyController } from "../sdk/latency";
+import { begun } from "./beginning";
 import { controls } from "./chrome";
-import { behindText, edge } from "./follow";
+import { type Edge, behindText, edge } from "./follow";
+import { keysAnywhere } from "./keys";
 
 export interface LivePlayerEvents {
   playing: () => void;
@@ -39,6 +41,11 @@ const GRACE_MS = 1_500;
 const ENDED_STUCK_MS = 800;
 /** Nothing new is shown for this long, though it should be: load the stream anew. */
 const STUCK_MS = 6_000;
+/** The same part is loaded twice or three times for good reasons; more often, hls.js is lost. */
+const MAX_LOADS = 8;
+/** Of URLs whose loads are counted: minutes of parts. */
+const MAX_COUNTED = 2_000;
+const BEGINNING_TIMEOUT_MS = 5_000;
 /** A second media error this soon after a recovery: only loading anew helps. */
 const MEDIA_RECOVERY_MS = 5_000;
 
@@ -55,6 +62,7 @@ export class LivePlayer {
   private quietUntil = 0;
   private stalledAt: number | null = null;
   private recoveredAt = 0;
+  private waitingToBegin: AbortController | null = null;
   private progress = { time: 0, at: 0 };
   private readonly behind: HTMLElement | null;
   private readonly sound: HTMLButtonElement;
@@ -67,10 +75,12 @@ export class LivePlayer {
     this.sound = root.querySelector(".sound") as HTMLButtonElement;
     this.latency = this.newController();
     this.listen();
+    keysAnywhere(this.controller);
     setInterval(() => this.control(), CONTROL_MS);
   }
 
   attach(src: string): void {
+    this.waitingToBegin?.abort();
     this.following = true;
     this.chosen = false;
     this.progress = { time: 0, at: performance.now() };
@@ -84,6 +94,7 @@ export class LivePlayer {
   }
 
   detach(): void {
+    this.waitingToBegin?.abort();
     this.stalledAt = null;
     this.video.removeAttribute("src");
     if (this.behind) this.behind.textContent = "";
@@ -95,6 +106,14 @@ export class LivePlayer {
 
   private watch(hls: Hls | null): void {
     if (!hls) return;
+    const loads = new Map<string, number>();
+    hls.on(HlsClass.Events.FRAG_LOADING, (_, { frag, part }) => {
+      const url = (part ?? frag).url;
+      const count = (loads.get(url) ?? 0) + 1;
+      loads.set(url, count);
+      if (loads.size > MAX_COUNTED) loads.clear();
+      if (count > MAX_LOADS && hls === this.video.api) this.options.failed(`loads ${url} again and again`);
+    });
     hls.on(HlsClass.Events.ERROR, (_, data) => this.onError(hls, data));
     hls.on(HlsClass.Events.LEVEL_UPDATED, (_, { details }) => {
       if (!details.live) this.finishWhenShown(details.edge);
@@ -102,7 +121,9 @@ export class LivePlayer {
   }
 
   private onError(hls: Hls, data: ErrorData): void {
-    if (hls !== this.video.api || !data.fatal) return;
+    if (hls !== this.video.api) return;
+    if (data.details === HlsClass.ErrorDetails.LEVEL_EMPTY_ERROR) return void this.awaitBeginning();
+    if (!data.fatal) return;
     const recovering = performance.now() - this.recoveredAt < MEDIA_RECOVERY_MS;
     if (data.type === HlsClass.ErrorTypes.MEDIA_ERROR && !recovering) {
       this.recoveredAt = performance.now();
@@ -110,6 +131,23 @@ export class LivePlayer {
       return;
     }
     this.options.failed(`${data.details}${data.response ? ` ${data.response.code}` : ""}`);
+  }
+
+  /** A stream without its first segments is dropped, and loaded again once it has them. */
+  private async awaitBeginning(): Promise<void> {
+    const src = this.video.getAttribute("src");
+    if (!src) return;
+    this.detach();
+    const waiting = (this.waitingToBegin = new AbortController());
+    const headers: HeadersInit = this.options.token ? { authorization: `Bearer ${this.options.token}` } : {};
+    const get = async (url: string) => {
+      const response = await fetch(url, { headers, signal: AbortSignal.timeout(BEGINNING_TIMEOUT_MS) }).catch(() => null);
+      return response?.ok ? response.text() : null;
+    };
+    const playable = await begun(new URL(src, location.href).href, get, waiting.signal);
+    if (waiting.signal.aborted) return;
+    if (playable) this.attach(src);
+    else this.options.failed("the broadcast has no segment yet");
   }
 
   /** An ended playlist still has seconds to show. */
@@ -139,7 +177,6 @@ export class LivePlayer {
       this.chosen = true;
       this.stalledAt = null;
     });
-    for (const settled of ["seeked", "play"]) video.addEventListener(settled, () => this.decideFollowing());
     video.addEventListener("volumechange", () => this.offerSound());
     // The live button, and a player that was paused: back to the target, not to the very edge.
     this.controller.addEventListener("mediaseektoliverequest", (event) => {
@@ -169,9 +206,7 @@ export class LivePlayer {
     this.video.currentTime = now.position - this.latency.currentTarget;
   }
 
-  private decideFollowing(): void {
-    const now = edge(this.video.api, this.video);
-    if (!now || !this.chosen || this.video.paused) return;
+  private decideFollowing(now: Edge): void {
     this.chosen = false;
     this.following = now.latency < this.latency.currentTarget + FOLLOW_LIMIT;
   }
@@ -186,6 +221,8 @@ export class LivePlayer {
       if (this.behind.textContent !== text) this.behind.textContent = text;
     }
     if (video.paused || video.seeking) return;
+    // Decided here, not in events: those come after the next turn of this clock.
+    if (this.chosen) this.decideFollowing(now);
     if (!this.following) return this.setRate(1);
     const { rate, jump } = this.latency.update({ now: performance.now() / 1000, ...now });
     if (jump) return this.seekToLive();
@@ -215,6 +252,8 @@ export class LivePlayer {
   private stallBegan(): void {
     const { video } = this;
     if (this.stalledAt !== null || video.paused || video.seeking || performance.now() < this.quietUntil) return;
+    // The end of a broadcast is none.
+    if (!edge(video.api, video)) return;
     this.stalledAt = performance.now();
     this.stalls.count++;
     if (this.following) this.latency.stalled(performance.now() / 1000);
@@ -242,6 +281,15 @@ function config(token: string | undefined, target: number): Partial<HlsConfig> {
     backBufferLength: 60,
     // Begin with the best picture a usual line carries, rather than with a blurred one.
     abrEwmaDefaultEstimate: 5_000_000,
+    // Under a second behind, there is no time for hls.js's retries after one and two seconds.
+    playlistLoadPolicy: {
+      default: {
+        maxTimeToFirstByteMs: 10_000,
+        maxLoadTimeMs: 20_000,
+        timeoutRetry: { maxNumRetry: 2, retryDelayMs: 0, maxRetryDelayMs: 0 },
+        errorRetry: { maxNumRetry: 5, retryDelayMs: 250, maxRetryDelayMs: 250 },
+      },
+    },
     ...(token
       ? { xhrSetup: (xhr: XMLHttpRequest) => xhr.setRequestHeader("authorization", `Bearer ${token}`) }
       : {}),

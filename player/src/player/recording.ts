@@ -4,6 +4,7 @@ import type Hls from "hls.js";
 import type { HlsConfig } from "hls.js";
 import { Hls as HlsClass } from "hls-video-element";
 import { controls } from "./chrome";
+import { keysAnywhere } from "./keys";
 
 /** Loads a recording; `failed` is called when it cannot be played. */
 export function playRecording(
@@ -18,6 +19,7 @@ export function playRecording(
   },
 ): HTMLVideoElement {
   root.append(controls("recording", title));
+  keysAnywhere(root.querySelector("media-controller") as HTMLElement);
   const video = root.querySelector("hls-video") as HTMLVideoElement & { api: Hls | null; config: Partial<HlsConfig> };
   video.config = {
     enableWorker: false,
