@@ -1,1 +1,9 @@
 //! The clients in the same binary: `amphi publish`.
+//!
+//! `publish` is the command; it connects a `peer` (WebRTC by the `webrtc` crate, a stack that is
+//! not our own) by `whip` (RFC 9725), and hears the server's wish for key frames by `key_frames`.
+
+mod key_frames;
+mod peer;
+pub mod publish;
+mod whip;

@@ -1,1 +1,3 @@
 //! The child's side of the program, the only user of GStreamer.
+
+pub mod source;

@@ -1,0 +1,286 @@
+//! `amphi publish`: a test picture or a media file, published over WebRTC.
+
+use std::io::IsTerminal;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use reqwest::Url;
+use webrtc::peer_connection::RTCPeerConnectionState as State;
+
+pub use super::peer::Codec;
+use super::whip::Endpoint;
+
+/// Publish a test picture or a media file to a room.
+#[derive(Debug, Clone, clap::Args)]
+pub struct PublishArgs {
+    /// `test` (a moving picture with a clock, and a beep a second), or a media file.
+    #[arg(default_value = "test")]
+    pub source: String,
+    /// The WHIP endpoint, for instance http://localhost:8080/whip/lobby.
+    #[arg(long)]
+    pub whip: Url,
+    /// The token that lets you publish.
+    #[arg(long, env = "AMPHI_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// The name that others see.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// How the picture is compressed.
+    #[arg(long, value_enum, default_value = "h264")]
+    pub codec: Codec,
+    /// End after so long, for instance 90s or 5m.
+    #[arg(long = "for", value_parser = humantime::parse_duration)]
+    pub length: Option<Duration>,
+    /// Play a file once, not again and again.
+    #[arg(long)]
+    pub once: bool,
+    /// The picture's size.
+    #[arg(long, value_parser = size, default_value = "1280x720")]
+    pub size: (u32, u32),
+    /// The picture's bitrate, in kilobits a second.
+    #[arg(long, default_value_t = 2500, value_parser = clap::value_parser!(u32).range(50..=50_000))]
+    pub bitrate: u32,
+}
+
+/// Publishes until the source or the time ends, or SIGINT or SIGTERM comes. Blocks.
+///
+/// # Errors
+/// When the source cannot be shown or the server refuses; a lost connection is made anew.
+pub fn run(args: PublishArgs) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(publish(args))
+}
+
+#[cfg(not(feature = "pipeline"))]
+async fn publish(_: PublishArgs) -> anyhow::Result<()> {
+    anyhow::bail!("this amphi was built without its pipeline; build it with --features pipeline")
+}
+
+#[cfg(feature = "pipeline")]
+async fn publish(args: PublishArgs) -> anyhow::Result<()> {
+    let mut source = crate::pipeline::source::Source::start(source_settings(&args))?;
+    let endpoint = endpoint(&args);
+    let ended = keep_publishing(&args, &endpoint, &mut source).await;
+    // What ended the source says more than that it ended.
+    source.finish().and(ended)
+}
+
+#[cfg(feature = "pipeline")]
+fn source_settings(args: &PublishArgs) -> crate::pipeline::source::SourceSettings {
+    use crate::pipeline::source::{Input, SourceSettings, VideoCodec};
+    SourceSettings {
+        input: match args.source.as_str() {
+            "test" => Input::Test,
+            path => Input::File {
+                path: path.into(),
+                looped: !args.once,
+            },
+        },
+        codec: match args.codec {
+            Codec::H264 => VideoCodec::H264,
+            Codec::Vp8 => VideoCodec::Vp8,
+        },
+        size: args.size,
+        kbps: args.bitrate,
+        ..SourceSettings::default()
+    }
+}
+
+fn endpoint(args: &PublishArgs) -> Endpoint {
+    let mut url = args.whip.clone();
+    if let Some(name) = &args.name {
+        url.query_pairs_mut().append_pair("name", name);
+    }
+    Endpoint {
+        url,
+        token: args.token.clone(),
+    }
+}
+
+/// `1280x720`: two even numbers.
+fn size(text: &str) -> Result<(u32, u32), String> {
+    let parse = || {
+        let (width, height) = text.split_once('x')?;
+        Some((width.parse().ok()?, height.parse().ok()?))
+    };
+    match parse() {
+        Some((width, height)) if width % 2 == 0 && height % 2 == 0 => Ok((width, height)),
+        _ => Err("give width and height, both even, like 1280x720".to_owned()),
+    }
+}
+
+#[cfg(feature = "pipeline")]
+use sending::keep_publishing;
+
+#[cfg(feature = "pipeline")]
+mod sending {
+    //! The life of a publisher: connect, send, connect anew.
+
+    use tokio::signal::unix::{SignalKind, signal};
+    use webrtc::media_stream::track_local::TrackLocal;
+
+    use super::super::peer::Peer;
+    use super::super::whip::WhipError;
+    use super::*;
+    use crate::pipeline::source::Source;
+    use crate::room::MediaKind;
+
+    /// Between attempts, doubled each time.
+    const FIRST_WAIT: Duration = Duration::from_millis(500);
+    const LONGEST_WAIT: Duration = Duration::from_secs(10);
+    /// ICE and DTLS take less on every network that is worth it.
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+    /// Why sending stopped.
+    enum Stop {
+        /// The source, the time or the user's patience came to its end.
+        Ended,
+        Lost(&'static str),
+    }
+
+    pub(super) async fn keep_publishing(
+        args: &PublishArgs,
+        endpoint: &Endpoint,
+        source: &mut Source,
+    ) -> anyhow::Result<()> {
+        let (mut interrupt, mut terminate) = (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        );
+        let length = args.length;
+        let time_is_up = async {
+            match length {
+                Some(length) => tokio::time::sleep(length).await,
+                None => std::future::pending().await,
+            }
+        };
+        let end = async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                () = time_is_up => {}
+            }
+        };
+        tokio::pin!(end);
+        let mut wait = FIRST_WAIT;
+        loop {
+            let opened = tokio::select! {
+                opened = Peer::open(endpoint, args.codec) => opened,
+                () = &mut end => return Ok(()),
+            };
+            match opened {
+                Ok(mut peer) => {
+                    let stop = tokio::select! {
+                        stop = send(&mut peer, source) => stop,
+                        () = &mut end => Stop::Ended,
+                    };
+                    let connected = *peer.state.borrow() == State::Connected;
+                    peer.close().await;
+                    match stop {
+                        Stop::Ended => return Ok(()),
+                        Stop::Lost(why) => eprintln!("{why}; connecting anew"),
+                    }
+                    if connected {
+                        wait = FIRST_WAIT;
+                    }
+                }
+                Err(error @ WhipError::Refused { .. }) => return Err(error.into()),
+                Err(WhipError::Failed(error)) => eprintln!("{error:#}; trying again"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = &mut end => return Ok(()),
+                // The source goes on meanwhile; what nobody can see is thrown away.
+                () = discard(source) => return Ok(()),
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    async fn discard(source: &mut Source) {
+        while source.next().await.is_some() {}
+    }
+
+    async fn send(peer: &mut Peer, source: &mut Source) -> Stop {
+        let mut state = peer.state.clone();
+        let connected = state.wait_for(|state| *state == State::Connected);
+        tokio::select! {
+            connected = tokio::time::timeout(CONNECT_TIMEOUT, connected) => {
+                if !matches!(connected, Ok(Ok(_))) {
+                    return Stop::Lost("no connection by UDP; is its port open");
+                }
+            }
+            () = discard(source) => return Stop::Ended,
+        }
+        println!("connected");
+        let control = source.control();
+        control.force_key_frame();
+        let track = peer.video.track.local.clone();
+        let requests = async {
+            while track.poll().await.is_some() {
+                tracing::debug!("key frame requested");
+                control.force_key_frame();
+            }
+            std::future::pending::<()>().await;
+        };
+        let sent = [&peer.video, &peer.audio].map(|stream| stream.sent_bytes.clone());
+        let report = async {
+            let mut ticks = tokio::time::interval(Duration::from_secs(1));
+            let mut before = 0;
+            ticks.tick().await;
+            loop {
+                ticks.tick().await;
+                let now: u64 = sent.iter().map(|sent| sent.load(Ordering::Relaxed)).sum();
+                if std::io::stdout().is_terminal() {
+                    println!("sending {} kbit/s", (now - before) / 125);
+                }
+                before = now;
+            }
+        };
+        let lost = state.wait_for(|state| matches!(state, State::Failed | State::Closed));
+        tokio::select! {
+            stop = send_units(peer, source) => stop,
+            () = requests => Stop::Lost("the connection ended"),
+            () = report => Stop::Ended,
+            _ = lost => Stop::Lost("the connection was lost"),
+        }
+    }
+
+    async fn send_units(peer: &mut Peer, source: &mut Source) -> Stop {
+        let mut seen_key = false;
+        while let Some(unit) = source.next().await {
+            let stream = match unit.kind {
+                MediaKind::Video => {
+                    seen_key |= unit.key;
+                    if !seen_key {
+                        continue;
+                    }
+                    &mut peer.video
+                }
+                MediaKind::Audio => &mut peer.audio,
+            };
+            if let Err(error) = stream.send(unit.at, &unit.data).await {
+                tracing::debug!(%error, "not sent");
+                return Stop::Lost("the connection does not take media");
+            }
+        }
+        Stop::Ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_even() {
+        let check = |text: &str, expected| assert_eq!(size(text).ok(), expected, "{text}");
+        check("1280x720", Some((1280, 720)));
+        check("1281x720", None);
+        check("1280", None);
+        check("-2x2", None);
+    }
+}
