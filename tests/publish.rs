@@ -17,6 +17,8 @@ struct Told {
     events: Vec<Event>,
     packets: BTreeMap<TrackId, usize>,
     bytes: usize,
+    /// First packets of VP8 key frames.
+    vp8_keys: usize,
     reports: usize,
     connection: Option<ConnectionId>,
 }
@@ -33,11 +35,20 @@ impl Sink for House {
         let mut told = self.0.lock().unwrap();
         *told.packets.entry(track).or_default() += 1;
         told.bytes += packet.packet.len();
+        told.vp8_keys += usize::from(begins_vp8_key_frame(&packet.packet));
     }
 
     fn sender_report(&mut self, _: TrackId, _: SenderReport) {
         self.0.lock().unwrap().reports += 1;
     }
+}
+
+/// Whether the packet starts a VP8 frame that needs no other (RFC 7741 §4.2, §4.3).
+fn begins_vp8_key_frame(packet: &bytes::Bytes) -> bool {
+    use rtc::shared::marshal::Unmarshal;
+    let packet = rtc::rtp::Packet::unmarshal(&mut packet.clone()).unwrap();
+    let begins = |payload: &[u8]| payload.len() > 3 && payload[0] == 0x10 && payload[1] & 1 == 0;
+    packet.header.payload_type == 102 && begins(&packet.payload)
 }
 
 impl Admission for House {
@@ -123,6 +134,25 @@ async fn h264_and_opus_arrive_and_the_end_is_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn vp8_and_opus_arrive_and_the_end_is_told() {
     check(Codec::Vp8).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn key_frames_come_when_the_server_asks() {
+    let (house, rtc, url) = open().await;
+    let publishing =
+        tokio::task::spawn_blocking(move || run(arguments(&url, Codec::Vp8, "sesame")));
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let (connection, before) = {
+        let told = house.0.lock().unwrap();
+        (told.connection.unwrap(), told.vp8_keys)
+    };
+    rtc.request_key_frame(connection, TrackId(0));
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let after = house.0.lock().unwrap().vp8_keys;
+    assert!(before >= 1, "none to begin with");
+    assert_eq!(after, before + 1);
+    publishing.await.unwrap().unwrap();
+    rtc.shutdown();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

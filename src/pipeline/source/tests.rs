@@ -68,3 +68,47 @@ async fn a_file_that_is_none_is_said_so() {
     assert!(source.next().await.is_none());
     assert!(source.finish().is_err());
 }
+
+#[tokio::test]
+async fn a_file_plays_in_real_time_again_and_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("short.mkv");
+    let write = format!(
+        "videotestsrc num-buffers=25 ! video/x-raw,framerate=25/1,width=320,height=240 ! \
+         x264enc ! h264parse ! matroskamux name=mux ! filesink location={} \
+         audiotestsrc num-buffers=47 ! opusenc ! mux.",
+        path.display()
+    );
+    gst::init().unwrap();
+    let pipeline = gst::parse::launch(&write).unwrap();
+    let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
+    use gst::prelude::*;
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let control = Control::default();
+    watch(&pipeline, &control, || std::thread::sleep(LOOK)).unwrap();
+
+    let input = Input::File { path, looped: true };
+    let mut source = Source::start(SourceSettings {
+        input,
+        size: (320, 240),
+        ..SourceSettings::default()
+    })
+    .unwrap();
+    let began = Instant::now();
+    let mut all = Vec::new();
+    while began.elapsed() < Duration::from_secs(4) {
+        all.push(source.next().await.expect("goes on"));
+    }
+    source.finish().unwrap();
+    for (kind, a_second) in [(MediaKind::Video, 25), (MediaKind::Audio, 50)] {
+        let units: Vec<_> = all.iter().filter(|unit| unit.kind == kind).collect();
+        assert!(units.is_sorted_by(|one, next| one.at < next.at), "{kind:?}");
+        let most = 5 * a_second;
+        assert!(
+            (most / 4..most).contains(&units.len()),
+            "{} {kind:?}",
+            units.len()
+        );
+        assert!(units[units.len() - 1].at > Duration::from_secs(2));
+    }
+}
