@@ -112,7 +112,7 @@ export class LivePlayer {
       const count = (loads.get(url) ?? 0) + 1;
       loads.set(url, count);
       if (loads.size > MAX_COUNTED) loads.clear();
-      if (count > MAX_LOADS && hls === this.video.api) this.options.failed(`loads ${url} again and again`);
+      if (count > MAX_LOADS) this.afterwards(hls, () => this.options.failed(`loads ${url} again and again`));
     });
     hls.on(HlsClass.Events.ERROR, (_, data) => this.onError(hls, data));
     hls.on(HlsClass.Events.LEVEL_UPDATED, (_, { details }) => {
@@ -122,7 +122,9 @@ export class LivePlayer {
 
   private onError(hls: Hls, data: ErrorData): void {
     if (hls !== this.video.api) return;
-    if (data.details === HlsClass.ErrorDetails.LEVEL_EMPTY_ERROR) return void this.awaitBeginning();
+    if (data.details === HlsClass.ErrorDetails.LEVEL_EMPTY_ERROR) {
+      return this.afterwards(hls, () => void this.awaitBeginning());
+    }
     if (!data.fatal) return;
     const recovering = performance.now() - this.recoveredAt < MEDIA_RECOVERY_MS;
     if (data.type === HlsClass.ErrorTypes.MEDIA_ERROR && !recovering) {
@@ -130,7 +132,15 @@ export class LivePlayer {
       hls.recoverMediaError();
       return;
     }
-    this.options.failed(`${data.details}${data.response ? ` ${data.response.code}` : ""}`);
+    const reason = `${data.details}${data.response ? ` ${data.response.code}` : ""}`;
+    this.afterwards(hls, () => this.options.failed(reason));
+  }
+
+  /** hls.js must not be destroyed while it is telling of an event. */
+  private afterwards(hls: Hls, act: () => void): void {
+    queueMicrotask(() => {
+      if (hls === this.video.api) act();
+    });
   }
 
   /** A stream without its first segments is dropped, and loaded again once it has them. */
@@ -160,7 +170,7 @@ export class LivePlayer {
       if (video.ended || stuck || video.currentTime >= end - 0.15) this.options.finished();
       else setTimeout(check, CONTROL_MS);
     };
-    check();
+    setTimeout(check, CONTROL_MS);
   }
 
   private listen(): void {
