@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use amphi::server::{ServeArgs, TokenArgs};
 use clap::{Parser, Subcommand};
 
 /// One house for the few who speak (WebRTC) and the many who watch (low-latency HLS).
@@ -14,13 +15,42 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print config/amphi.toml: every setting, its default and its meaning.
+    /// Run the server
+    Serve(ServeArgs),
+    /// Print a token for someone
+    Token(TokenArgs),
+    /// Print config/amphi.toml: every setting, its default and its meaning
     Config,
+    /// The child that mixes and encodes a broadcast; started by the server
+    #[command(hide = true)]
+    Pipeline,
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Config => print!("{}", amphi::config::default_file()),
+    let done = match Arguments::parse().command {
+        Command::Serve(arguments) => amphi::server::serve(arguments),
+        Command::Token(arguments) => amphi::server::token(arguments),
+        Command::Config => {
+            print!("{}", amphi::config::default_file());
+            Ok(())
+        }
+        Command::Pipeline => pipeline(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("amphi: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-    ExitCode::SUCCESS
+}
+
+#[cfg(feature = "pipeline")]
+fn pipeline() -> anyhow::Result<()> {
+    amphi::pipeline::run()
+}
+
+#[cfg(not(feature = "pipeline"))]
+fn pipeline() -> anyhow::Result<()> {
+    anyhow::bail!("this amphi was built without the feature `pipeline`, which mixes and encodes")
 }

@@ -1,3 +1,55 @@
 //! WHAT THE AUDIENCE SEES, the parent's side: a pipeline child is started, fed and watched.
+//!
+//! Read [`core`] (the frames on the socket, the child's life, layout and ladder), then [`feed`]
+//! (the room's packets on their way in) and [`child`] (the task that holds the process).
 
+pub mod child;
 pub mod core;
+pub mod feed;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub use child::Program;
+pub use core::ladder::Ladder;
+pub use core::wire::{InputId, InputSpec};
+pub use feed::Feed;
+
+#[derive(Debug, Clone)]
+pub struct ProgramSettings {
+    /// This program's own binary: its `pipeline` subcommand is the child.
+    pub executable: PathBuf,
+    pub ladder: Ladder,
+    pub segment: Duration,
+    pub part: Duration,
+}
+
+/// What comes out of a program, in order.
+#[derive(Debug, Clone)]
+pub enum Event {
+    Init {
+        rendition: String,
+        bytes: Bytes,
+    },
+    Part {
+        rendition: String,
+        /// Of its first sample, on the broadcast's running time, which outlives the child.
+        decode_time: Duration,
+        duration: Duration,
+        independent: bool,
+        segment_start: bool,
+        bytes: Bytes,
+    },
+    /// An input cannot be decoded until its publisher sends a key frame.
+    KeyFrameWanted {
+        input: InputId,
+    },
+    /// What follows comes from another child: other init segments, after a gap.
+    Restarted,
+    /// The last event.
+    Ended {
+        reason: String,
+    },
+}

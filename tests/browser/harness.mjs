@@ -57,6 +57,8 @@ export async function serve(t, { data, http = "127.0.0.1:0", rtc = "127.0.0.1:0"
   const dir = data ?? (await folder(t, "data"));
   const child = spawn(binary, ["serve", "--dev", "--http", http, "--rtc", rtc, "--data", dir], {
     stdio: ["ignore", "pipe", "pipe"],
+    // Those that start with AMPHI_ are settings to the server; the tests' own are not.
+    env: Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("AMPHI_"))),
   });
   const exited = once(child, "exit");
   const told = [];

@@ -1,0 +1,210 @@
+//! The media graph: a canvas and a mix that never stop, and the ladder behind them.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use bytes::Bytes;
+use gst::prelude::*;
+
+use super::input::{self, Branch};
+use super::parts::{self, Grid};
+use super::run::Outbox;
+use crate::program::core::ladder::VideoRendition;
+use crate::program::core::layout::Tile;
+use crate::program::core::wire::{InputId, InputSpec, Start};
+use crate::room::MediaKind;
+
+/// How long the mixers wait for an input that is late: its jitter buffer, and decoding.
+const UPSTREAM_LATENCY: gst::ClockTime =
+    gst::ClockTime::from_mseconds(input::JITTER_MS as u64 + 40);
+/// What the encoders still hold is given this long to come out at the end.
+const FINISH_WITHIN: gst::ClockTime = gst::ClockTime::from_seconds(3);
+/// Of the mixed sound, and of all before it.
+const AUDIO_CAPS: &str = "audio/x-raw,format=S16LE,layout=interleaved,rate=48000,channels=2";
+
+pub struct Graph {
+    pipeline: gst::Pipeline,
+    compositor: gst::Element,
+    audio_mixer: gst::Element,
+    inputs: BTreeMap<InputId, Branch>,
+    tiles: Vec<(InputId, Tile)>,
+    outbox: Outbox,
+}
+
+impl Graph {
+    /// Builds everything but the inputs.
+    pub fn new(start: &Start, outbox: Outbox) -> anyhow::Result<Self> {
+        let pipeline = gst::parse::launch(&description(start)?)
+            .context("the graph cannot be built; is a GStreamer plugin missing, or an encoder's setting wrong?")?
+            .downcast::<gst::Pipeline>()
+            .map_err(|_| anyhow::anyhow!("the description is no pipeline"))?;
+        let find = |name: &str| {
+            pipeline
+                .by_name(name)
+                .with_context(|| format!("no element {name}"))
+        };
+        let (compositor, audio_mixer) = (find("canvas")?, find("mix")?);
+
+        let grid = Grid {
+            segment: start.segment,
+            part: start.part,
+        };
+        parts::force_key_frames(&find("program")?, grid)?;
+        let ladder = &start.ladder;
+        for name in ladder
+            .video
+            .iter()
+            .map(|v| &v.name)
+            .chain([&ladder.audio.name])
+        {
+            parts::split(&find(&format!("cut-{name}"))?, grid)?;
+            parts::collect(&find(&format!("out-{name}"))?, name, outbox.clone())?;
+        }
+        let (inputs, tiles) = (BTreeMap::new(), Vec::new());
+        Ok(Self {
+            pipeline,
+            compositor,
+            audio_mixer,
+            inputs,
+            tiles,
+            outbox,
+        })
+    }
+
+    pub fn bus(&self) -> gst::Bus {
+        self.pipeline.bus().unwrap_or_default()
+    }
+
+    /// Runs on the machine's monotonic clock. With the base time of the child before, running
+    /// time goes on where it was. Returns the base time in nanoseconds.
+    pub fn play(&self, base_time_ns: Option<u64>) -> anyhow::Result<u64> {
+        let clock = gst::SystemClock::obtain();
+        self.pipeline.use_clock(Some(&clock));
+        self.pipeline.set_start_time(gst::ClockTime::NONE);
+        let now = clock.time();
+        let base_time = base_time_ns.map_or(now, gst::ClockTime::from_nseconds);
+        self.pipeline.set_base_time(base_time);
+        self.pipeline
+            .set_state(gst::State::Playing)
+            .context("the graph does not start")?;
+        Ok(base_time.nseconds())
+    }
+
+    pub fn add_input(&mut self, spec: &InputSpec) -> anyhow::Result<()> {
+        self.remove_input(spec.id);
+        let mixer = match spec.codec.kind() {
+            MediaKind::Video => &self.compositor,
+            MediaKind::Audio => &self.audio_mixer,
+        };
+        // An input that this machine cannot decode is no reason to end the program.
+        match Branch::new(spec, &self.pipeline, mixer, self.outbox.clone()) {
+            Ok(branch) => {
+                self.inputs.insert(spec.id, branch);
+                self.place();
+            }
+            Err(error) => eprintln!("input {:?} is left out: {error:#}", spec.id),
+        }
+        Ok(())
+    }
+
+    pub fn remove_input(&mut self, id: InputId) {
+        if let Some(branch) = self.inputs.remove(&id) {
+            branch.remove(&self.pipeline);
+        }
+    }
+
+    pub fn layout(&mut self, tiles: &[(InputId, Tile)]) {
+        self.tiles = tiles.to_vec();
+        self.place();
+    }
+
+    pub fn rtp(&self, id: InputId, packet: Bytes) {
+        if let Some(branch) = self.inputs.get(&id) {
+            branch.push(packet);
+        }
+    }
+
+    /// Lets what is in the encoders come out, into the last part.
+    pub fn finish(&self) {
+        let bus = self.bus();
+        self.pipeline.send_event(gst::event::Eos::new());
+        let _ = bus.timed_pop_filtered(FINISH_WITHIN, &[gst::MessageType::Eos]);
+    }
+
+    fn place(&self) {
+        for (id, branch) in &self.inputs {
+            let tile = self
+                .tiles
+                .iter()
+                .find(|(input, _)| input == id)
+                .map(|(_, tile)| *tile);
+            branch.place(tile);
+        }
+    }
+}
+
+/// The graph in GStreamer's own words.
+fn description(start: &Start) -> anyhow::Result<String> {
+    let ladder = &start.ladder;
+    let top = ladder.video.first().context("a ladder without video")?;
+    let latency_ns = UPSTREAM_LATENCY.nseconds();
+    let raw = format!(
+        "video/x-raw,format=I420,width={},height={},framerate={}/1,pixel-aspect-ratio=1/1",
+        top.width_px, top.height_px, ladder.fps
+    );
+    let mut text = format!(
+        "compositor name=canvas background=black ignore-inactive-pads=true \
+           min-upstream-latency={latency_ns} start-time-selection=first latency=0 \
+         ! {raw} ! tee name=program \
+         videotestsrc is-live=true pattern=black ! {raw} ! queue max-size-buffers=2 ! canvas. \
+         audiomixer name=mix ignore-inactive-pads=true min-upstream-latency={latency_ns} \
+           start-time-selection=first output-buffer-duration=20000000 \
+         ! {AUDIO_CAPS} ! queue max-size-time=500000000 \
+         ! {} ! aacparse name=cut-{audio} ! {} ! appsink name=out-{audio} sync=false async=false \
+         audiotestsrc is-live=true wave=silence samplesperbuffer=960 ! {AUDIO_CAPS} ! queue ! mix. ",
+        audio_encoder(ladder.audio.bitrate_bps),
+        muxer(),
+        audio = ladder.audio.name,
+    );
+    for (nth, video) in ladder.video.iter().enumerate() {
+        let scaled = if nth == 0 {
+            String::new()
+        } else {
+            scaler(video, ladder.fps)
+        };
+        let bitrate_kbps = (video.bitrate_bps / 1000).to_string();
+        let encoder = ladder
+            .encoder
+            .element
+            .replace("{bitrate_kbps}", &bitrate_kbps);
+        text += &format!(
+            "program. ! queue max-size-buffers=4 max-size-bytes=0 max-size-time=0 ! {scaled} {encoder} \
+             ! {} ! h264parse config-interval=0 name=cut-{name} ! {} \
+             ! appsink name=out-{name} sync=false async=false ",
+            ladder.encoder.caps,
+            muxer(),
+            name = video.name,
+        );
+    }
+    Ok(text)
+}
+
+fn scaler(video: &VideoRendition, fps: u32) -> String {
+    format!(
+        "videoscale method=bilinear ! video/x-raw,format=I420,width={},height={},framerate={fps}/1,pixel-aspect-ratio=1/1 !",
+        video.width_px, video.height_px
+    )
+}
+
+/// voaacenc answers soonest and costs least; libav's is there where it is not.
+fn audio_encoder(bitrate_bps: u32) -> String {
+    match gst::ElementFactory::find("voaacenc") {
+        Some(_) => format!("voaacenc bitrate={bitrate_bps}"),
+        None => format!("audioconvert ! avenc_aac bitrate={bitrate_bps}"),
+    }
+}
+
+/// Cuts where it is told ([`parts::split`]), and writes a new header when the caps change.
+fn muxer() -> &'static str {
+    "cmafmux manual-split=true send-force-keyunit=false header-update-mode=caps latency=100000000"
+}

@@ -1,0 +1,153 @@
+//! The grid on which every rendition is cut, and the parts that come of it.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use gst::prelude::*;
+
+use super::run::Outbox;
+use crate::program::core::wire::FromChild;
+
+/// Segments and parts begin where the running time is a multiple of these.
+#[derive(Debug, Clone, Copy)]
+pub struct Grid {
+    pub segment: Duration,
+    pub part: Duration,
+}
+
+impl Grid {
+    /// Which segment, and which part of all, a time is in. Times within half a frame before a
+    /// border are past it: frame times are rounded, borders are not.
+    fn cell(self, time: gst::ClockTime) -> (u64, u64) {
+        const TOLERANCE_NS: u64 = 2_000_000;
+        let ns = u128::from(time.nseconds() + TOLERANCE_NS);
+        let index = |length: Duration| (ns / length.as_nanos().max(1)) as u64;
+        (index(self.segment), index(self.part))
+    }
+}
+
+/// Asks the encoders for a key frame where a segment begins. `tee` is what feeds all of them.
+pub fn force_key_frames(tee: &gst::Element, grid: Grid) -> anyhow::Result<()> {
+    let pad = tee.static_pad("sink").context("no sink pad")?;
+    let mut last = None;
+    watch_buffers(&pad, move |pad, time| {
+        let (segment, _) = grid.cell(time);
+        if last.replace(segment) != Some(segment) {
+            let event = gst_video::DownstreamForceKeyUnitEvent::builder()
+                .running_time(time)
+                .all_headers(true)
+                .build();
+            // To the tee itself: a probe on its sink pad runs before the buffer gets there.
+            pad.send_event(event);
+        }
+    })
+}
+
+/// Tells cmafmux, which follows `parser`, to cut where a part or a segment begins.
+pub fn split(parser: &gst::Element, grid: Grid) -> anyhow::Result<()> {
+    let pad = parser.static_pad("src").context("no source pad")?;
+    let mut last: Option<(u64, u64)> = None;
+    watch_buffers(&pad, move |pad, time| {
+        let now = grid.cell(time);
+        if let Some(before) = last.replace(now).filter(|before| *before != now) {
+            let chunk = before.0 == now.0;
+            let structure = gst::Structure::builder("FMP4MuxSplitNow")
+                .field("chunk", chunk)
+                .build();
+            pad.push_event(gst::event::CustomDownstream::new(structure));
+        }
+    })
+}
+
+/// Sends what `sink` gets to the parent: headers, and one part for each list of buffers.
+pub fn collect(sink: &gst::Element, rendition: &str, outbox: Outbox) -> anyhow::Result<()> {
+    let sink = sink
+        .downcast_ref::<gst_app::AppSink>()
+        .context("no appsink")?;
+    sink.set_buffer_list(true);
+    let rendition = rendition.to_owned();
+    let callbacks = gst_app::AppSinkCallbacks::builder()
+        .new_sample(move |sink| {
+            let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+            for frame in frames(&sample, &rendition) {
+                outbox.send(frame).map_err(|_| gst::FlowError::Eos)?;
+            }
+            Ok(gst::FlowSuccess::Ok)
+        })
+        .build();
+    sink.set_callbacks(callbacks);
+    Ok(())
+}
+
+/// A list is `[ftyp moov]?` then `[moof, mdat's header]` and the samples.
+fn frames(sample: &gst::Sample, rendition: &str) -> Vec<FromChild> {
+    let mut found = Vec::new();
+    let Some(list) = sample.buffer_list_owned() else {
+        return found;
+    };
+    let segment = sample
+        .segment()
+        .and_then(|s| s.downcast_ref::<gst::ClockTime>());
+    let mut part: Option<(gst::ClockTime, Duration, bool)> = None;
+    let mut bytes = Vec::new();
+    for buffer in list.iter() {
+        let flags = buffer.flags();
+        let Ok(map) = buffer.map_readable() else {
+            continue;
+        };
+        let header = flags.contains(gst::BufferFlags::HEADER);
+        if header && flags.contains(gst::BufferFlags::DISCONT) {
+            let bytes = Bytes::copy_from_slice(&map);
+            found.push(FromChild::Init {
+                rendition: rendition.to_owned(),
+                bytes,
+            });
+            continue;
+        }
+        if header && part.is_none() {
+            let time = buffer.pts().map(|pts| match segment {
+                Some(segment) => segment.to_running_time(pts).unwrap_or(pts),
+                None => pts,
+            });
+            let duration = buffer.duration().unwrap_or_default();
+            let starts_segment = !flags.contains(gst::BufferFlags::DELTA_UNIT);
+            part = time.map(|time| (time, duration.into(), starts_segment));
+        }
+        bytes.extend_from_slice(&map);
+    }
+    if let Some((time, duration, segment_start)) = part {
+        found.push(FromChild::Part {
+            rendition: rendition.to_owned(),
+            decode_time: time.into(),
+            duration,
+            independent: segment_start,
+            segment_start,
+            bytes: bytes.into(),
+        });
+    }
+    found
+}
+
+/// Calls `f` with the running time of each buffer that passes `pad`, before it passes.
+fn watch_buffers(
+    pad: &gst::Pad,
+    f: impl FnMut(&gst::Pad, gst::ClockTime) + Send + 'static,
+) -> anyhow::Result<()> {
+    let f = std::sync::Mutex::new(f);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        let segment = pad
+            .sticky_event::<gst::event::Segment>(0)
+            .and_then(|event| event.segment().downcast_ref::<gst::ClockTime>().cloned());
+        let pts = info.buffer().and_then(|buffer| buffer.pts());
+        let time = segment
+            .zip(pts)
+            .and_then(|(segment, pts)| segment.to_running_time(pts));
+        if let (Some(time), Ok(mut f)) = (time, f.lock()) {
+            f(pad, time);
+        }
+        gst::PadProbeReturn::Ok
+    })
+    .context("no probe")?;
+    Ok(())
+}

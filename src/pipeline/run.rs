@@ -1,0 +1,123 @@
+//! Messages from the parent move the graph; what the graph makes goes back.
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use anyhow::Context;
+use gst::prelude::*;
+
+use super::graph::Graph;
+use crate::program::core::wire::{self, FromChild, LENGTH, ToChild};
+
+/// Frames that wait for the parent, some seconds of a ladder; when it does not read, the graph
+/// waits too, and the parent will end this process.
+const MAX_WAITING: usize = 512;
+
+/// Where the graph's threads leave what they have made.
+pub type Outbox = SyncSender<FromChild>;
+
+/// The child's life: standard input is the socket to the parent, standard error its log.
+pub fn run() -> anyhow::Result<()> {
+    let socket = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("standard input")?;
+    let mut incoming = UnixStream::from(socket);
+    let outgoing = incoming
+        .try_clone()
+        .context("amphi pipeline is started by the server")?;
+    let (outbox, frames) = sync_channel(MAX_WAITING);
+    let writer = std::thread::spawn(move || write_frames(outgoing, &frames));
+
+    let ended = work(&mut incoming, outbox.clone());
+    if let Err(error) = &ended {
+        let _ = outbox.send(FromChild::LastWord(format!("{error:#}")));
+    }
+    drop(outbox);
+    if ended.is_ok() {
+        let _ = writer.join();
+    } else {
+        // After an error the graph is not taken apart: that can block for ever.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::process::exit(1);
+    }
+    ended
+}
+
+fn work(incoming: &mut UnixStream, outbox: Outbox) -> anyhow::Result<()> {
+    gst::init().context("GStreamer")?;
+    gstfmp4::plugin_register_static().context("cmafmux")?;
+    let Some(ToChild::Start(start)) = read_message(incoming)? else {
+        anyhow::bail!("the parent's first message is not Start");
+    };
+    let mut graph = Graph::new(&start, outbox.clone())?;
+    let base_time = graph.play(start.base_time_ns)?;
+    let _ = outbox.send(FromChild::Ready {
+        base_time_ns: base_time,
+    });
+    watch_for_errors(graph.bus(), outbox);
+    while let Some(message) = read_message(incoming)? {
+        match message {
+            ToChild::Start(_) => anyhow::bail!("a second Start"),
+            ToChild::AddInput(spec) => graph.add_input(&spec)?,
+            ToChild::RemoveInput(id) => graph.remove_input(id),
+            ToChild::Layout(tiles) => graph.layout(&tiles),
+            ToChild::Rtp { input, packet } => graph.rtp(input, packet),
+            ToChild::Stop => {
+                graph.finish();
+                return Ok(());
+            }
+        }
+    }
+    // The parent is gone: there is nobody to make anything for.
+    std::process::exit(0);
+}
+
+/// `None` at the end of the stream.
+fn read_message(incoming: &mut UnixStream) -> anyhow::Result<Option<ToChild>> {
+    let mut word = [0; LENGTH];
+    if incoming.read_exact(&mut word).is_err() {
+        return Ok(None);
+    }
+    let mut body = vec![0; wire::frame_len(word)?];
+    if incoming.read_exact(&mut body).is_err() {
+        return Ok(None);
+    }
+    Ok(Some(wire::read(&body)?))
+}
+
+fn write_frames(mut outgoing: UnixStream, frames: &Receiver<FromChild>) {
+    let mut out = Vec::new();
+    while let Ok(frame) = frames.recv() {
+        out.clear();
+        if let Err(error) = wire::write(&frame, &mut out) {
+            eprintln!("a frame is left out: {error}");
+            continue;
+        }
+        if outgoing.write_all(&out).is_err() {
+            // The parent is gone.
+            std::process::exit(0);
+        }
+    }
+}
+
+/// A graph that has failed does not recover: say why, and let the parent start another.
+fn watch_for_errors(bus: gst::Bus, outbox: Outbox) {
+    std::thread::spawn(move || {
+        for message in bus.iter_timed(gst::ClockTime::NONE) {
+            if let gst::MessageView::Error(error) = message.view() {
+                let source = error
+                    .src()
+                    .map(|s| s.path_string().to_string())
+                    .unwrap_or_default();
+                let debug = error.debug().unwrap_or_default();
+                let word = format!("{source}: {} ({debug})", error.error());
+                let _ = outbox.send(FromChild::LastWord(word));
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                std::process::exit(1);
+            }
+        }
+    });
+}

@@ -1,0 +1,363 @@
+//! The task that holds a broadcast's child: spawns, feeds, reads, watches, kills, replaces.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, info, warn};
+
+use super::core::life::{Action, Life};
+use super::core::wire::{self, FromChild, InputId, InputSpec, LENGTH, Start, ToChild};
+use super::feed::{Feed, MAX_PACKETS, Wanted};
+use super::{Event, ProgramSettings};
+
+/// Parts that wait for the house: some seconds of a ladder.
+const MAX_EVENTS: usize = 256;
+/// Packets written to the socket at once.
+const BATCH: usize = 64;
+/// A child that does not take its input for this long hangs.
+const WRITE_WITHIN: Duration = Duration::from_secs(1);
+/// Lines of a child's log are cut there.
+const MAX_LOG_LINE: usize = 2000;
+
+/// A broadcast's program. Dropping it stops it.
+pub struct Program {
+    feed: Feed,
+    stop: CancellationToken,
+    pid: Arc<AtomicU32>,
+}
+
+impl Program {
+    /// Starts a child and the task that holds it; call it inside a tokio runtime.
+    /// [`Event::Ended`] comes last.
+    pub fn start(settings: ProgramSettings) -> (Self, mpsc::Receiver<Event>) {
+        let canvas = settings.ladder.video.first();
+        let canvas_px = canvas.map_or((1280, 720), |video| (video.width_px, video.height_px));
+        let (packets, incoming) = mpsc::channel(MAX_PACKETS);
+        let (wanted, to_have) = watch::channel(Wanted::default());
+        let (events, receiver) = mpsc::channel(MAX_EVENTS);
+        let stop = CancellationToken::new();
+        let pid = Arc::new(AtomicU32::new(0));
+        let keeper = Keeper {
+            settings,
+            life: Life::new(Instant::now()),
+            packets: incoming,
+            wanted: to_have,
+            events,
+            stop: stop.clone(),
+            pid: pid.clone(),
+            base_time_ns: None,
+            made_parts: false,
+        };
+        tokio::spawn(keeper.run().in_current_span());
+        let feed = Feed::new(packets, wanted, canvas_px);
+        (Self { feed, stop, pid }, receiver)
+    }
+
+    pub fn feed(&self) -> Feed {
+        self.feed.clone()
+    }
+
+    /// Finishes the last segment; [`Event::Ended`] tells when.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// The process that runs now.
+    pub fn child_pid(&self) -> Option<u32> {
+        Some(self.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+struct Keeper {
+    settings: ProgramSettings,
+    life: Life,
+    packets: mpsc::Receiver<(InputId, Bytes)>,
+    wanted: watch::Receiver<Wanted>,
+    events: mpsc::Sender<Event>,
+    stop: CancellationToken,
+    pid: Arc<AtomicU32>,
+    base_time_ns: Option<u64>,
+    /// Some child of this broadcast has made parts, so another one is a restart.
+    made_parts: bool,
+}
+
+/// One running child.
+struct Running {
+    process: Child,
+    write: OwnedWriteHalf,
+    read: OwnedReadHalf,
+    /// What it was told to have.
+    has: Wanted,
+    out: Vec<u8>,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        let reason = loop {
+            match self.life.handle_timeout(Instant::now()) {
+                Some(Action::Spawn) => match self.spawn() {
+                    Ok(running) => {
+                        self.life.handle_spawned(Instant::now());
+                        let why = self.hold(running).await;
+                        self.pid.store(0, Ordering::Relaxed);
+                        if !self.life.is_over() {
+                            warn!(why, "the pipeline's child is gone");
+                        }
+                        self.life.handle_exit(Instant::now());
+                    }
+                    Err(error) => {
+                        warn!(%error, "the pipeline's child cannot be started");
+                        self.life.handle_exit(Instant::now());
+                    }
+                },
+                Some(Action::Kill(_) | Action::GiveUp) => {}
+                None => {}
+            }
+            if self.life.is_over() {
+                break if self.stop.is_cancelled() {
+                    "stopped"
+                } else {
+                    "given up"
+                };
+            }
+            let due = self
+                .life
+                .poll_timeout()
+                .map(|(at, _)| at)
+                .unwrap_or_else(Instant::now);
+            tokio::select! {
+                () = tokio::time::sleep_until(due.into()) => {}
+                () = self.stop.cancelled() => self.life.handle_stop(Instant::now()),
+            }
+        };
+        let _ = self
+            .events
+            .send(Event::Ended {
+                reason: reason.to_owned(),
+            })
+            .await;
+    }
+
+    fn spawn(&self) -> std::io::Result<Running> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let mut process = Command::new(&self.settings.executable)
+            .arg("pipeline")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        self.pid.store(process.id().unwrap_or(0), Ordering::Relaxed);
+        info!(pid = process.id(), "a pipeline's child starts");
+        if let Some(stderr) = process.stderr.take() {
+            let lines = BufReader::new(stderr).lines();
+            tokio::spawn(pass_on_log(lines).in_current_span());
+        }
+        let (read, write) = UnixStream::from_std(ours)?.into_split();
+        let mut out = Vec::new();
+        let start = ToChild::Start(Start {
+            ladder: self.settings.ladder.clone(),
+            segment: self.settings.segment,
+            part: self.settings.part,
+            base_time_ns: self.base_time_ns,
+        });
+        wire::write(&start, &mut out).map_err(std::io::Error::other)?;
+        Ok(Running {
+            process,
+            write,
+            read,
+            has: Wanted::default(),
+            out,
+        })
+    }
+
+    /// Until the child is gone; says why.
+    async fn hold(&mut self, running: Running) -> String {
+        let Running {
+            mut process,
+            mut write,
+            mut read,
+            mut has,
+            mut out,
+        } = running;
+        let (frames, mut from_child) = mpsc::channel(MAX_EVENTS);
+        let reading = tokio::spawn(async move { read_frames(&mut read, frames).await });
+        let mut told_to_stop = false;
+        let mut last_word = None;
+        if self.made_parts && self.events.send(Event::Restarted).await.is_err() {
+            self.stop.cancel();
+        }
+        self.wanted.mark_changed();
+        let why = loop {
+            if !out.is_empty() {
+                let written = tokio::time::timeout(WRITE_WITHIN, write.write_all(&out)).await;
+                out.clear();
+                match written {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => break format!("it takes no input: {error}"),
+                    Err(_) => break "it takes no input".to_owned(),
+                }
+            }
+            let due = self
+                .life
+                .poll_timeout()
+                .map(|(at, _)| at)
+                .unwrap_or_else(Instant::now);
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled(), if !told_to_stop => {
+                    told_to_stop = true;
+                    self.life.handle_stop(Instant::now());
+                    put(&ToChild::Stop, &mut out);
+                }
+                changed = self.wanted.changed() => {
+                    if changed.is_err() {
+                        self.stop.cancel();
+                        continue;
+                    }
+                    let wanted = self.wanted.borrow_and_update().clone();
+                    tell_difference(&has, &wanted, &mut out);
+                    has = wanted;
+                }
+                frame = from_child.recv() => match frame {
+                    Some(FromChild::LastWord(word)) => last_word = Some(word),
+                    Some(frame) => self.handle(frame).await,
+                    None => break last_word.unwrap_or_else(|| "it closed its socket".to_owned()),
+                },
+                Some(packet) = self.packets.recv() => {
+                    let mut next = Some(packet);
+                    for _ in 0..BATCH {
+                        let Some((input, packet)) = next else { break };
+                        if has.inputs.contains_key(&input) {
+                            put(&ToChild::Rtp { input, packet }, &mut out);
+                        }
+                        next = self.packets.try_recv().ok();
+                    }
+                    if let Some((input, packet)) = next {
+                        put(&ToChild::Rtp { input, packet }, &mut out);
+                    }
+                }
+                () = tokio::time::sleep_until(due.into()) => {
+                    if let Some(Action::Kill(why)) = self.life.handle_timeout(Instant::now()) {
+                        break why.to_owned();
+                    }
+                }
+            }
+        };
+        let _ = process.kill().await;
+        // What it made before it died is good.
+        while let Some(frame) = from_child.recv().await {
+            self.handle(frame).await;
+        }
+        reading.abort();
+        why
+    }
+
+    async fn handle(&mut self, frame: FromChild) {
+        let event = match frame {
+            FromChild::Ready { base_time_ns } => {
+                self.base_time_ns.get_or_insert(base_time_ns);
+                return;
+            }
+            FromChild::Init { rendition, bytes } => Event::Init { rendition, bytes },
+            FromChild::Part {
+                rendition,
+                decode_time,
+                duration,
+                independent,
+                segment_start,
+                bytes,
+            } => {
+                self.life.handle_part(Instant::now());
+                self.made_parts = true;
+                Event::Part {
+                    rendition,
+                    decode_time,
+                    duration,
+                    independent,
+                    segment_start,
+                    bytes,
+                }
+            }
+            FromChild::KeyFrameWanted { input } => Event::KeyFrameWanted { input },
+            FromChild::LastWord(word) => return warn!(word, "the pipeline's last word"),
+        };
+        if self.events.send(event).await.is_err() {
+            self.stop.cancel();
+        }
+    }
+}
+
+async fn read_frames(read: &mut OwnedReadHalf, frames: mpsc::Sender<FromChild>) {
+    loop {
+        let mut word = [0; LENGTH];
+        if read.read_exact(&mut word).await.is_err() {
+            return;
+        }
+        let Ok(len) = wire::frame_len(word) else {
+            return;
+        };
+        let mut body = vec![0; len];
+        if read.read_exact(&mut body).await.is_err() {
+            return;
+        }
+        match wire::read(&body) {
+            Ok(frame) => {
+                if frames.send(frame).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => return warn!(%error, "the pipeline's child speaks nonsense"),
+        }
+    }
+}
+
+/// Brings a child from what it `has` to what is `wanted`.
+fn tell_difference(has: &Wanted, wanted: &Wanted, out: &mut Vec<u8>) {
+    let changed = |a: &BTreeMap<InputId, InputSpec>, b: &BTreeMap<InputId, InputSpec>| {
+        let missing = a.iter().filter(|(id, spec)| b.get(id) != Some(spec));
+        missing.map(|(_, spec)| spec.clone()).collect::<Vec<_>>()
+    };
+    for gone in changed(&has.inputs, &wanted.inputs) {
+        put(&ToChild::RemoveInput(gone.id), out);
+    }
+    for new in changed(&wanted.inputs, &has.inputs) {
+        put(&ToChild::AddInput(new), out);
+    }
+    if has.tiles != wanted.tiles {
+        put(&ToChild::Layout(wanted.tiles.clone()), out);
+    }
+}
+
+fn put(message: &ToChild, out: &mut Vec<u8>) {
+    let before = out.len();
+    if let Err(error) = wire::write(message, out) {
+        out.truncate(before);
+        warn!(%error, "a message to the pipeline is left out");
+    }
+}
+
+async fn pass_on_log(mut lines: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>) {
+    while let Ok(Some(line)) = lines.next_line().await {
+        let line: String = line.chars().take(MAX_LOG_LINE).collect();
+        warn!(target: "amphi::pipeline", "{line}");
+    }
+}

@@ -1,0 +1,202 @@
+//! The ladder and its encoder, as an operator writes them in `pipelines/`.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The set of encodings of a program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ladder {
+    pub fps: u32,
+    /// The first is the canvas, the others are scaled from it.
+    pub video: Vec<VideoRendition>,
+    pub audio: AudioRendition,
+    pub encoder: Encoder,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VideoRendition {
+    pub name: String,
+    pub width_px: u32,
+    pub height_px: u32,
+    pub bitrate_bps: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AudioRendition {
+    pub name: String,
+    pub bitrate_bps: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Encoder {
+    /// GStreamer's description of the element; `{bitrate_kbps}` is the rendition's.
+    pub element: String,
+    /// What the encoder is held to.
+    pub caps: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LadderError {
+    #[error("there is no {kind} `{name}`: built in are {known}; your own go into {folder}")]
+    Unknown {
+        kind: &'static str,
+        name: String,
+        known: &'static str,
+        folder: String,
+    },
+    #[error("{file}: {reason}")]
+    Bad { file: String, reason: String },
+}
+
+/// Renditions at most; each costs an encoder.
+const MAX_RENDITIONS: usize = 6;
+
+const LADDERS: &[(&str, &str)] = &[(
+    "default",
+    include_str!("../../../pipelines/ladders/default.toml"),
+)];
+const ENCODERS: &[(&str, &str)] = &[(
+    "x264",
+    include_str!("../../../pipelines/encoders/x264.toml"),
+)];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LadderFile {
+    fps: u32,
+    video: Vec<VideoRendition>,
+    audio: AudioRendition,
+}
+
+impl Ladder {
+    /// `ladders/{name}.toml` and `encoders/{encoder}.toml`: from `read` if it finds them, else
+    /// those built in. `read` gives the text of a file below the operator's folder.
+    pub fn load(
+        name: &str,
+        encoder: &str,
+        folder: Option<&Path>,
+        read: impl Fn(&Path) -> Option<String>,
+    ) -> Result<Self, LadderError> {
+        let text = |kind, subfolder: &str, name: &str, own: &[(&str, &str)], known| {
+            let path = PathBuf::from(subfolder).join(format!("{name}.toml"));
+            let file = folder.map(|folder| folder.join(&path));
+            if let Some(text) = file.as_deref().and_then(&read) {
+                return Ok((file.unwrap_or_default().display().to_string(), text));
+            }
+            let built_in = own.iter().find(|(n, _)| *n == name);
+            built_in
+                .map(|(_, text)| (path.display().to_string(), (*text).to_owned()))
+                .ok_or_else(|| LadderError::Unknown {
+                    kind,
+                    name: name.to_owned(),
+                    known,
+                    folder: folder.map_or("the folder program.pipelines".into(), |f| {
+                        f.join(subfolder).display().to_string()
+                    }),
+                })
+        };
+        let (file, toml) = text("ladder", "ladders", name, LADDERS, "default")?;
+        let ladder: LadderFile = parse(&file, &toml)?;
+        let (encoder_file, toml) = text("encoder", "encoders", encoder, ENCODERS, "x264")?;
+        let encoder = parse(&encoder_file, &toml)?;
+        let ladder = Self {
+            fps: ladder.fps,
+            video: ladder.video,
+            audio: ladder.audio,
+            encoder,
+        };
+        ladder
+            .check()
+            .map_err(|reason| LadderError::Bad { file, reason })?;
+        Ok(ladder)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !(10..=60).contains(&self.fps) {
+            return Err(format!("fps = {} must be 10 to 60", self.fps));
+        }
+        if self.video.is_empty() || self.video.len() > MAX_RENDITIONS {
+            return Err(format!("it needs 1 to {MAX_RENDITIONS} [[video]]"));
+        }
+        for v in &self.video {
+            let even = v.width_px % 2 == 0 && v.height_px % 2 == 0;
+            if !even || !(64..=3840).contains(&v.width_px) || !(64..=2160).contains(&v.height_px) {
+                let size = format!("{}x{}", v.width_px, v.height_px);
+                return Err(format!(
+                    "`{}`: {size} must be even, 64x64 to 3840x2160",
+                    v.name
+                ));
+            }
+        }
+        let mut names: Vec<_> = self.video.iter().map(|v| &v.name).collect();
+        names.push(&self.audio.name);
+        for (nth, name) in names.iter().enumerate() {
+            let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+            if name.is_empty() || name.len() > 32 || !plain || names[..nth].contains(name) {
+                return Err(format!(
+                    "`{name}`: names are unique, of a-z, A-Z, 0-9 and -, up to 32"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// toml's errors name line and column.
+fn parse<T: serde::de::DeserializeOwned>(file: &str, text: &str) -> Result<T, LadderError> {
+    toml::from_str(text).map_err(|e| LadderError::Bad {
+        file: file.to_owned(),
+        reason: e.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(ladder: Option<&'static str>) -> Result<Ladder, String> {
+        let read = |path: &Path| {
+            ladder
+                .filter(|_| path.ends_with("ladders/own.toml"))
+                .map(str::to_owned)
+        };
+        Ladder::load("own", "x264", Some(Path::new("/etc/amphi")), read).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_ladder_built_in_is_good() {
+        let ladder = Ladder::load("default", "x264", None, |_| None).expect("good");
+        assert_eq!(ladder.video[0].name, "720p");
+        assert!(ladder.encoder.element.contains("{bitrate_kbps}"));
+    }
+
+    #[test]
+    fn errors_name_file_and_line() {
+        let check = |text, words: &[&str]| {
+            let error = load(text).expect_err("bad");
+            assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        };
+        check(
+            None,
+            &[
+                "no ladder `own`",
+                "built in are default",
+                "/etc/amphi/ladders",
+            ],
+        );
+        check(
+            Some("fps = 30\nvideos = 1"),
+            &["/etc/amphi/ladders/own.toml", "line 2", "videos"],
+        );
+        check(
+            Some("fps = 300\nvideo = []\n[audio]\nname = 'a'\nbitrate_bps = 1"),
+            &["fps = 300"],
+        );
+        let odd = "fps = 30\n[[video]]\nname='x'\nwidth_px=641\nheight_px=360\nbitrate_bps=1\n[audio]\nname='a'\nbitrate_bps=1";
+        check(Some(odd), &["641x360", "even"]);
+    }
+}

@@ -1,0 +1,161 @@
+//! The messages between parent and child: frames of a 32-bit length and a postcard body.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::ladder::Ladder;
+use super::layout::Tile;
+use crate::room::Codec;
+
+/// The longest frame: a part of a 4K rendition has some megabytes.
+pub const MAX_FRAME_LEN: usize = 16 << 20;
+
+/// One track that is part of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct InputId(pub u32);
+
+/// What the child must know to decode an input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputSpec {
+    pub id: InputId,
+    /// The same for tracks that belong together.
+    pub group: u64,
+    pub codec: Codec,
+    pub payload_type: u8,
+    pub clock_rate: u32,
+    pub fmtp: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    pub ladder: Ladder,
+    pub segment: Duration,
+    pub part: Duration,
+    /// The pipeline's base time on the machine's monotonic clock, in ns, as the broadcast's
+    /// first child said it in [`FromChild::Ready`]: so running time goes on over children.
+    pub base_time_ns: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToChild {
+    /// The first message.
+    Start(Start),
+    AddInput(InputSpec),
+    RemoveInput(InputId),
+    /// Every video input on stage has a tile; the others are not shown.
+    Layout(Vec<(InputId, Tile)>),
+    Rtp {
+        input: InputId,
+        packet: Bytes,
+    },
+    /// Finish the last segment and end.
+    Stop,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromChild {
+    Ready {
+        base_time_ns: u64,
+    },
+    Init {
+        rendition: String,
+        bytes: Bytes,
+    },
+    Part {
+        rendition: String,
+        decode_time: Duration,
+        duration: Duration,
+        independent: bool,
+        segment_start: bool,
+        bytes: Bytes,
+    },
+    KeyFrameWanted {
+        input: InputId,
+    },
+    /// Why the child ends; nothing follows.
+    LastWord(String),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    #[error("a frame of {0} bytes is longer than {MAX_FRAME_LEN}")]
+    TooLong(usize),
+    #[error("a frame is not a message: {0}")]
+    Malformed(#[from] postcard::Error),
+}
+
+/// Appends a message's frame to `out`.
+pub fn write(message: &impl Serialize, out: &mut Vec<u8>) -> Result<(), WireError> {
+    let start = out.len();
+    out.extend_from_slice(&[0; LENGTH]);
+    *out = postcard::to_extend(message, std::mem::take(out))?;
+    let len = out.len() - start - LENGTH;
+    let word = u32::try_from(len).ok().filter(|_| len <= MAX_FRAME_LEN);
+    let word = word.ok_or(WireError::TooLong(len))?;
+    out[start..start + LENGTH].copy_from_slice(&word.to_be_bytes());
+    Ok(())
+}
+
+/// The length of the frame that begins with this word.
+pub fn frame_len(word: [u8; LENGTH]) -> Result<usize, WireError> {
+    let len = u32::from_be_bytes(word) as usize;
+    if len > MAX_FRAME_LEN {
+        Err(WireError::TooLong(len))
+    } else {
+        Ok(len)
+    }
+}
+
+/// Bytes of the length before each frame, big-endian.
+pub const LENGTH: usize = 4;
+
+/// Reads a frame's body, which is without its length.
+pub fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, WireError> {
+    Ok(postcard::from_bytes(body)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn round_trip<T: Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(
+        message: T,
+    ) {
+        let mut out = b"before".to_vec();
+        write(&message, &mut out).expect("written");
+        let frame = &out[6..];
+        let len = frame_len([frame[0], frame[1], frame[2], frame[3]]).expect("a length");
+        assert_eq!(len, frame.len() - LENGTH);
+        assert_eq!(read::<T>(&frame[LENGTH..]).expect("read"), message);
+    }
+
+    #[test]
+    fn messages_come_out_as_they_went_in() {
+        round_trip(ToChild::Rtp {
+            input: InputId(7),
+            packet: Bytes::from_static(&[0x80; 1200]),
+        });
+        round_trip(ToChild::Stop);
+        round_trip(FromChild::Ready {
+            base_time_ns: u64::MAX,
+        });
+        round_trip(FromChild::LastWord("no encoder".into()));
+    }
+
+    #[test]
+    fn a_frame_that_is_too_long_is_refused_before_it_is_read() {
+        assert!(matches!(frame_len([0xFF; 4]), Err(WireError::TooLong(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read::<ToChild>(&bytes);
+            let _ = read::<FromChild>(&bytes);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The room's packets on their way into the program.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use super::core::layout::{self, Tile};
+use super::core::wire::{InputId, InputSpec};
+
+/// Packets that wait for the child: about two seconds of four 720p speakers, so that what comes
+/// while a first child starts is not lost.
+pub(super) const MAX_PACKETS: usize = 4096;
+
+/// What the child should have, whichever child it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub inputs: BTreeMap<InputId, InputSpec>,
+    pub tiles: Vec<(InputId, Tile)>,
+}
+
+/// A handle to a running program's inputs: cheap to clone, and it never waits.
+#[derive(Clone)]
+pub struct Feed(Arc<Inner>);
+
+struct Inner {
+    packets: mpsc::Sender<(InputId, Bytes)>,
+    wanted: watch::Sender<Wanted>,
+    canvas_px: (u32, u32),
+    dropped: AtomicU64,
+}
+
+impl Feed {
+    pub(super) fn new(
+        packets: mpsc::Sender<(InputId, Bytes)>,
+        wanted: watch::Sender<Wanted>,
+        canvas_px: (u32, u32),
+    ) -> Self {
+        let dropped = AtomicU64::new(0);
+        Self(Arc::new(Inner {
+            packets,
+            wanted,
+            canvas_px,
+            dropped,
+        }))
+    }
+
+    pub fn add_input(&self, spec: InputSpec) {
+        self.0.wanted.send_modify(|wanted| {
+            wanted.inputs.insert(spec.id, spec);
+        });
+    }
+
+    pub fn remove_input(&self, id: InputId) {
+        self.0.wanted.send_modify(|wanted| {
+            wanted.inputs.remove(&id);
+            wanted.tiles.retain(|(input, _)| *input != id);
+        });
+    }
+
+    /// Shows these video inputs, in the order of the stage.
+    pub fn layout(&self, videos: &[InputId]) {
+        let (width_px, height_px) = self.0.canvas_px;
+        let tiles = layout::grid(videos.len(), width_px, height_px);
+        let tiles = videos.iter().copied().zip(tiles).collect();
+        self.0.wanted.send_modify(|wanted| wanted.tiles = tiles);
+    }
+
+    /// One packet of an input. Dropped, and counted, when the child does not keep up.
+    pub fn rtp(&self, input: InputId, packet: Bytes) {
+        if self.0.packets.try_send((input, packet)).is_err() {
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Packets that the program did not take.
+    pub fn dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Whether both feed the same program.
+    pub fn is_same(&self, other: &Feed) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}

@@ -1,0 +1,123 @@
+//! What the API asks, answered from rooms and archive.
+
+use std::sync::Arc;
+
+use super::rooms::Rooms;
+use crate::control::api::{
+    self, Answer, BroadcastView, ParticipantView, RecordingView, RoomView, TrackView,
+};
+use crate::room::{BroadcastId, Participant, Presence, Refused, RoomId};
+use crate::vod::Archive;
+
+pub struct House {
+    pub rooms: Arc<Rooms>,
+    pub archive: Option<Archive>,
+}
+
+impl api::House for House {
+    fn rooms(&self) -> Vec<RoomView> {
+        self.rooms
+            .all()
+            .iter()
+            .filter_map(|room| self.room(room.id()))
+            .collect()
+    }
+
+    fn room(&self, id: &RoomId) -> Option<RoomView> {
+        let room = self.rooms.find(id)?;
+        let live = room
+            .live()
+            .is_some_and(|live| live.is_playable() && !live.is_over());
+        Some(room.show(|state, broadcast, last_recording| RoomView {
+            id: id.clone(),
+            live: broadcast.is_some() && live,
+            broadcast: broadcast.map(|b| BroadcastView {
+                id: b.id,
+                started_at: b.started_at,
+            }),
+            participants: state.participants().len(),
+            last_recording,
+        }))
+    }
+
+    fn participants(&self, id: &RoomId) -> Vec<ParticipantView> {
+        let Some(room) = self.rooms.find(id) else {
+            return Vec::new();
+        };
+        room.show(|state, _, _| state.participants().into_iter().map(participant).collect())
+    }
+
+    fn start_broadcast(&self, id: &RoomId) -> Result<BroadcastId, Refused> {
+        self.rooms
+            .find(id)
+            .ok_or(Refused::NotLive)?
+            .start_broadcast()
+    }
+
+    fn stop_broadcast(&self, id: &RoomId) -> Result<(), Refused> {
+        self.rooms
+            .find(id)
+            .ok_or(Refused::NotLive)?
+            .stop_broadcast()
+    }
+
+    fn recordings(&self) -> Answer<'_, Vec<RecordingView>> {
+        Box::pin(async {
+            match &self.archive {
+                None => Ok(Vec::new()),
+                Some(archive) => {
+                    let list = archive.list().await.map_err(|e| e.to_string())?;
+                    Ok(list.into_iter().map(recording).collect())
+                }
+            }
+        })
+    }
+
+    fn recording(&self, id: BroadcastId) -> Answer<'_, Option<RecordingView>> {
+        Box::pin(async move {
+            let all = self.recordings().await?;
+            Ok(all.into_iter().find(|recording| recording.id == id))
+        })
+    }
+
+    fn delete_recording(&self, id: BroadcastId) -> Answer<'_, ()> {
+        Box::pin(async move {
+            match &self.archive {
+                None => Ok(()),
+                Some(archive) => archive.delete(id).await.map_err(|e| e.to_string()),
+            }
+        })
+    }
+}
+
+fn participant(participant: &Participant) -> ParticipantView {
+    ParticipantView {
+        id: participant.id,
+        name: participant.name.clone(),
+        role: participant.role,
+        presence: match participant.presence {
+            Presence::Joining(_) => "joining",
+            Presence::Connected(_) => "connected",
+            Presence::Away { .. } => "away",
+        },
+        tracks: participant
+            .tracks
+            .values()
+            .map(|track| TrackView {
+                kind: track.kind,
+                codec: track.codec,
+                muted: track.muted,
+            })
+            .collect(),
+    }
+}
+
+fn recording(summary: crate::vod::Summary) -> RecordingView {
+    RecordingView {
+        id: summary.id,
+        room: summary.room,
+        started_at: summary.started_at,
+        duration_s: summary.duration.as_secs_f64(),
+        state: summary.state.to_string(),
+    }
+}

@@ -1,0 +1,19 @@
+//! Builds the house of its parts and runs it.
+//!
+//! [`serve`] is the way in. Then [`rooms`] (all rooms), [`open_room`] (one of them),
+//! [`broadcast`] (its program on the way to the audience), [`admission`] (publishers on the way
+//! in), [`settings`] (the table's settings onto each part's own) and [`http`].
+
+mod admission;
+mod broadcast;
+mod house;
+mod http;
+mod open_room;
+mod rooms;
+mod serve;
+mod settings;
+mod token;
+mod tools;
+
+pub use serve::{ServeArgs, serve};
+pub use token::{TokenArgs, token};

@@ -1,0 +1,345 @@
+//! One room at work: its state under a lock, its connections, its broadcast.
+//!
+//! Commands come from any thread (HTTP, the transport's workers, timers) and are carried out at
+//! once: nothing here waits.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::watch;
+use tracing::info;
+use uuid::Uuid;
+
+use super::broadcast::{Broadcast, Staged, TrackKey};
+use super::tools::Tools;
+use crate::hls::Live;
+use crate::program::{Feed, InputId};
+use crate::room::{
+    BroadcastId, Command, Event, ParticipantId, Refused, Role, Room, RoomId, Session, TrackNumber,
+};
+use crate::rtc::ConnectionId;
+use crate::rtc::core::{TrackId, TrackInfo};
+
+/// Where each track of one connection goes; empty while nothing is live.
+pub type Routes = Arc<BTreeMap<TrackNumber, Route>>;
+
+/// One input of the running program.
+pub type Route = (Feed, InputId);
+
+pub struct OpenRoom {
+    id: RoomId,
+    tools: Arc<Tools>,
+    state: Mutex<State>,
+}
+
+struct State {
+    room: Room,
+    connections: BTreeMap<Session, Connection>,
+    broadcast: Option<Broadcast>,
+    /// The playlist that is served: of the broadcast, or of the last one for a while.
+    live: Option<Arc<Live>>,
+    ended_at: Option<Instant>,
+    last_recording: Option<BroadcastId>,
+}
+
+struct Connection {
+    id: Option<ConnectionId>,
+    tracks: BTreeMap<TrackNumber, TrackInfo>,
+    routes: watch::Sender<Routes>,
+}
+
+impl OpenRoom {
+    pub fn new(id: RoomId, tools: Arc<Tools>) -> Arc<Self> {
+        let state = State {
+            room: Room::new(id.clone(), tools.room.clone()),
+            connections: BTreeMap::new(),
+            broadcast: None,
+            live: None,
+            ended_at: None,
+            last_recording: None,
+        };
+        Arc::new(Self {
+            id,
+            tools,
+            state: Mutex::new(state),
+        })
+    }
+
+    pub fn id(&self) -> &RoomId {
+        &self.id
+    }
+
+    /// Lets someone in. The receiver says where their tracks go, from now to the end.
+    pub fn join(
+        self: &Arc<Self>,
+        session: Session,
+        identity: Option<String>,
+        name: String,
+        role: Role,
+    ) -> Result<watch::Receiver<Routes>, Refused> {
+        let mut state = self.lock();
+        let (routes, receiver) = watch::channel(Routes::default());
+        let connection = Connection {
+            id: None,
+            tracks: BTreeMap::new(),
+            routes,
+        };
+        state.connections.insert(session, connection);
+        let fresh = ParticipantId(Uuid::new_v4());
+        let command = Command::Join {
+            fresh,
+            session,
+            identity,
+            name,
+            role,
+        };
+        let joined = self.carry_out(&mut state, command);
+        if joined.is_err() {
+            state.connections.remove(&session);
+        }
+        joined.map(|()| receiver)
+    }
+
+    /// The transport's name for a session's connection, once it has one.
+    pub fn connection_opened(&self, session: Session, id: ConnectionId) {
+        match self.lock().connections.get_mut(&session) {
+            Some(connection) => connection.id = Some(id),
+            // Replaced in the meantime: nobody wants this connection any more.
+            None => self.tools.rtc.close(id),
+        }
+    }
+
+    pub fn track_started(self: &Arc<Self>, session: Session, info: TrackInfo) {
+        let mut state = self.lock();
+        let number = TrackNumber(info.id.0);
+        let track = crate::room::Track {
+            kind: info.kind,
+            codec: info.codec,
+            muted: false,
+        };
+        if let Some(connection) = state.connections.get_mut(&session) {
+            connection.tracks.insert(number, info);
+        }
+        let _ = self.carry_out(
+            &mut state,
+            Command::TrackStarted {
+                session,
+                number,
+                track,
+            },
+        );
+    }
+
+    /// What happened to a connection. News of a connection that was replaced is no news.
+    pub fn tell(self: &Arc<Self>, command: Command) {
+        let mut state = self.lock();
+        let gone = match command {
+            Command::Left(session) | Command::Lost(session) => Some(session),
+            _ => None,
+        };
+        let _ = self.carry_out(&mut state, command);
+        if let Some(session) = gone {
+            state.connections.remove(&session);
+        }
+    }
+
+    pub fn start_broadcast(self: &Arc<Self>) -> Result<BroadcastId, Refused> {
+        let id = BroadcastId(Uuid::now_v7());
+        self.carry_out(&mut self.lock(), Command::StartBroadcast(id))
+            .map(|()| id)
+    }
+
+    pub fn stop_broadcast(self: &Arc<Self>) -> Result<(), Refused> {
+        self.carry_out(&mut self.lock(), Command::StopBroadcast)
+    }
+
+    pub fn handle_timeout(self: &Arc<Self>, now: Instant) {
+        let mut state = self.lock();
+        state.room.handle_timeout(now);
+        self.carry_events(&mut state);
+    }
+
+    /// Ends the broadcast and waits until its recording is complete.
+    pub async fn close(self: &Arc<Self>) {
+        let ended = {
+            let mut state = self.lock();
+            let ended = state.broadcast.as_ref().map(Broadcast::ended);
+            let _ = self.carry_out(&mut state, Command::StopBroadcast);
+            ended
+        };
+        if let Some(mut ended) = ended {
+            let _ = ended.wait_for(|over| *over).await;
+        }
+    }
+
+    /// Called by the broadcast itself: its recording, if it has one, can be played.
+    pub fn broadcast_ended(&self, recording: Option<BroadcastId>) {
+        let mut state = self.lock();
+        state.ended_at = Some(Instant::now());
+        if recording.is_some() {
+            state.last_recording = recording;
+        }
+    }
+
+    pub fn request_key_frame(&self, input: InputId) {
+        let state = self.lock();
+        let track = state
+            .broadcast
+            .as_ref()
+            .and_then(|broadcast| broadcast.track(input));
+        let Some((session, number)) = track else {
+            return;
+        };
+        if let Some(id) = state.connections.get(&session).and_then(|c| c.id) {
+            self.tools.rtc.request_key_frame(id, TrackId(number.0));
+        }
+    }
+
+    pub fn live(&self) -> Option<Arc<Live>> {
+        self.lock().live.clone()
+    }
+
+    pub fn is_live(&self) -> bool {
+        self.lock().room.broadcast().is_some()
+    }
+
+    pub fn participant_count(&self) -> usize {
+        self.lock().room.participants().len()
+    }
+
+    pub fn may_be_forgotten(&self, now: Instant) -> bool {
+        let state = self.lock();
+        let linger = self.tools.ended_for;
+        state.room.is_idle()
+            && state.broadcast.is_none()
+            && state
+                .ended_at
+                .is_none_or(|at| now.saturating_duration_since(at) > linger)
+    }
+
+    /// What the API shows of the room.
+    pub fn show<T>(
+        &self,
+        f: impl FnOnce(&Room, Option<&Broadcast>, Option<BroadcastId>) -> T,
+    ) -> T {
+        let state = self.lock();
+        f(&state.room, state.broadcast.as_ref(), state.last_recording)
+    }
+
+    fn carry_out(self: &Arc<Self>, state: &mut State, command: Command) -> Result<(), Refused> {
+        state.room.handle(command, Instant::now())?;
+        self.carry_events(state);
+        Ok(())
+    }
+
+    fn carry_events(self: &Arc<Self>, state: &mut State) {
+        while let Some(event) = state.room.poll_event() {
+            info!(room = %self.id, ?event, "room");
+            match event {
+                Event::ParticipantReturned {
+                    replaced: Some(old),
+                    ..
+                } => {
+                    let id = state.connections.remove(&old).and_then(|c| c.id);
+                    if let Some(id) = id {
+                        self.tools.rtc.close(id);
+                    }
+                }
+                Event::BroadcastDue => {
+                    let id = BroadcastId(Uuid::now_v7());
+                    // Due only while none runs, so it cannot be refused.
+                    let _ = state
+                        .room
+                        .handle(Command::StartBroadcast(id), Instant::now());
+                }
+                Event::BroadcastStarted(id) => {
+                    let broadcast = Broadcast::start(id, self.clone(), &self.tools);
+                    state.live = Some(broadcast.live());
+                    state.ended_at = None;
+                    state.broadcast = Some(broadcast);
+                }
+                Event::BroadcastStopped(_) => {
+                    if let Some(broadcast) = state.broadcast.take() {
+                        broadcast.stop();
+                    }
+                }
+                Event::ParticipantJoined { .. }
+                | Event::ParticipantReturned { .. }
+                | Event::ParticipantAway { .. }
+                | Event::ParticipantLeft { .. }
+                | Event::TrackStarted { .. }
+                | Event::TrackMuted { .. }
+                | Event::TrackEnded { .. } => {}
+            }
+        }
+        state.route();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Makes the program's inputs agree with the room, and tells each connection where its
+    /// packets go.
+    fn route(&mut self) {
+        let Some(broadcast) = &mut self.broadcast else {
+            for connection in self.connections.values() {
+                connection.send(Routes::default());
+            }
+            return;
+        };
+        let mut wanted: Vec<(TrackKey, Staged)> = Vec::new();
+        for participant in self.room.participants() {
+            let Some(session) = participant.presence.session() else {
+                continue;
+            };
+            let Some(connection) = self.connections.get(&session) else {
+                continue;
+            };
+            for (number, _) in participant.tracks.iter().filter(|(_, track)| !track.muted) {
+                if let Some(info) = connection.tracks.get(number) {
+                    let staged = Staged {
+                        participant: participant.id,
+                        session,
+                        info: info.clone(),
+                    };
+                    wanted.push(((session, *number), staged));
+                }
+            }
+        }
+        broadcast.put_on_stage(&wanted);
+        for (session, connection) in &self.connections {
+            let routes = connection.tracks.keys().filter_map(|number| {
+                let input = broadcast.input((*session, *number))?;
+                Some((*number, (broadcast.feed().clone(), input)))
+            });
+            connection.send(Arc::new(routes.collect()));
+        }
+    }
+}
+
+impl Connection {
+    fn send(&self, routes: Routes) {
+        self.routes.send_if_modified(|now| {
+            let same = now.len() == routes.len()
+                && now
+                    .iter()
+                    .zip(routes.iter())
+                    .all(|(a, b)| a.0 == b.0 && a.1.1 == b.1.1);
+            // Another broadcast's inputs count from 0 again, so only nothing is surely the same.
+            let unchanged = same
+                && (now.is_empty()
+                    || now
+                        .values()
+                        .zip(routes.values())
+                        .all(|(a, b)| a.0.is_same(&b.0)));
+            if !unchanged {
+                *now = routes;
+            }
+            !unchanged
+        });
+    }
+}

@@ -1,0 +1,105 @@
+//! The rooms of this server: who may open one, and what all of them do together.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use super::open_room::OpenRoom;
+use super::tools::Tools;
+use crate::hls;
+use crate::room::{RoomId, Session};
+
+/// How often rooms are looked at for what is due; a vanished participant's place is given up
+/// that much late at worst.
+const TICK: Duration = Duration::from_millis(250);
+
+pub struct Rooms {
+    tools: Arc<Tools>,
+    rooms: Mutex<BTreeMap<RoomId, Arc<OpenRoom>>>,
+    next_session: AtomicU64,
+}
+
+/// The server holds as many rooms as its settings allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRoomLeft;
+
+impl Rooms {
+    pub fn new(tools: Arc<Tools>) -> Arc<Self> {
+        Arc::new(Self {
+            tools,
+            rooms: Mutex::default(),
+            next_session: AtomicU64::new(1),
+        })
+    }
+
+    pub fn find(&self, id: &RoomId) -> Option<Arc<OpenRoom>> {
+        self.lock().get(id).cloned()
+    }
+
+    pub fn find_or_open(&self, id: &RoomId) -> Result<Arc<OpenRoom>, NoRoomLeft> {
+        let mut rooms = self.lock();
+        if let Some(room) = rooms.get(id) {
+            return Ok(room.clone());
+        }
+        if rooms.len() >= self.tools.max_rooms {
+            return Err(NoRoomLeft);
+        }
+        let room = OpenRoom::new(id.clone(), self.tools.clone());
+        rooms.insert(id.clone(), room.clone());
+        Ok(room)
+    }
+
+    pub fn all(&self) -> Vec<Arc<OpenRoom>> {
+        self.lock().values().cloned().collect()
+    }
+
+    pub fn new_session(&self) -> Session {
+        Session(self.next_session.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Does what time demands, until the task is dropped.
+    pub async fn keep(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let now = Instant::now();
+            for room in self.all() {
+                room.handle_timeout(now);
+            }
+            self.lock().retain(|_, room| !room.may_be_forgotten(now));
+            self.measure();
+        }
+    }
+
+    /// Ends every broadcast and waits until each is in its recording.
+    pub async fn close(&self) {
+        let mut endings = JoinSet::new();
+        for room in self.all() {
+            endings.spawn(async move { room.close().await });
+        }
+        endings.join_all().await;
+    }
+
+    fn measure(&self) {
+        let rooms = self.all();
+        let participants: usize = rooms.iter().map(|room| room.participant_count()).sum();
+        let live = rooms.iter().filter(|room| room.is_live()).count();
+        metrics::gauge!(crate::metrics::ROOMS).set(rooms.len() as f64);
+        metrics::gauge!(crate::metrics::BROADCASTS).set(live as f64);
+        metrics::gauge!(crate::metrics::PARTICIPANTS).set(participants as f64);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RoomId, Arc<OpenRoom>>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl hls::Directory for Rooms {
+    fn live(&self, room: &RoomId) -> Option<Arc<hls::Live>> {
+        self.find(room)?.live()
+    }
+}

@@ -1,0 +1,201 @@
+//! `amphi serve`: from arguments to a running server, and from a signal to an orderly end.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::admission::Door;
+use super::house::House;
+use super::rooms::Rooms;
+use super::tools::Tools;
+use super::{http, settings};
+use crate::config::{Config, LogFormat};
+use crate::control::auth::Authority;
+use crate::problem::Problem;
+use crate::{control, hls, rtc, vod, web};
+
+/// On SIGTERM, broadcasts have this long to get into their recordings. What is not there by then
+/// is finished by the next start.
+const CLOSE_WITHIN: Duration = Duration::from_secs(50);
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServeArgs {
+    /// Settings: see config/amphi.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// For one's own machine: loopback only, nobody is asked for a token
+    #[arg(long)]
+    dev: bool,
+    /// Where HTTP is served (http.listen)
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// The UDP port of WebRTC (rtc.listen)
+    #[arg(long, value_name = "ADDR")]
+    rtc: Option<SocketAddr>,
+    /// The folder for recordings and the spool (data.dir)
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+/// Runs until SIGTERM or SIGINT. The first one ends broadcasts, finishes uploads, then returns;
+/// a second one leaves at once.
+pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
+    let (config, authority) = resolve(&arguments)?;
+    start_log(&config)?;
+    let metrics = crate::metrics::install().context("metrics cannot be started")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async move {
+        let rtc = rtc::Rtc::start(settings::rtc(&config, arguments.dev))
+            .with_context(|| format!("UDP {}: is another server running?", config.rtc.listen))?;
+        let listener = TcpListener::bind(config.http.listen)
+            .await
+            .with_context(|| format!("TCP {}: is another server running?", config.http.listen))?;
+        let address = listener.local_addr()?;
+        let archive = settings::archive(&config)?;
+        let tools = Arc::new(Tools {
+            room: settings::room(&config),
+            max_rooms: config.room.max_rooms,
+            ended_for: config.hls.ended_for,
+            rtc: rtc.clone(),
+            program: settings::program(&config)?,
+            hls: settings::hls(&config),
+            archive: archive.clone(),
+        });
+        let rooms = Rooms::new(tools);
+        let keeping = tokio::spawn(rooms.clone().keep());
+        if let Some(archive) = &archive {
+            tokio::spawn(archive.clone().recover());
+        }
+
+        let house = Arc::new(House {
+            rooms: rooms.clone(),
+            archive: archive.clone(),
+        });
+        let door = Arc::new(Door {
+            rooms: rooms.clone(),
+            authority: authority.clone(),
+        });
+        let router = Router::new()
+            .merge(rtc::whip::routes(
+                door,
+                rtc.clone(),
+                settings::whip(&config)?,
+            ))
+            .merge(control::api::routes(house, authority))
+            .merge(archive.map(vod::routes).unwrap_or_default())
+            .merge(web::routes())
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(|| async { "ok\n" }))
+            .route("/metrics", get(move || async move { metrics.render() }))
+            .fallback(web::not_found)
+            .layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked));
+        let stop_http = CancellationToken::new();
+        let origin = hls::Origin::new(rooms.clone(), config.hls.max_waiting);
+        let front = hls::Front::new(origin, router);
+        let serving = tokio::spawn(http::serve(listener, front, stop_http.clone()));
+
+        announce(address, arguments.dev);
+        wait_for_signal().await?;
+        eprintln!("Ending broadcasts and finishing recordings; a second signal leaves at once.");
+        tokio::spawn(async {
+            let _ = wait_for_signal().await;
+            std::process::exit(1);
+        });
+        if tokio::time::timeout(CLOSE_WITHIN, rooms.close())
+            .await
+            .is_err()
+        {
+            warn!("not all recordings are finished; the next start finishes them");
+        }
+        rtc.shutdown();
+        keeping.abort();
+        stop_http.cancel();
+        let _ = serving.await;
+        info!("left in order");
+        Ok(())
+    })
+}
+
+fn resolve(arguments: &ServeArgs) -> anyhow::Result<(Config, Authority)> {
+    let mut config = Config::load(arguments.config.as_deref(), std::env::vars())?;
+    if arguments.dev {
+        for (flag, address) in [("--http", arguments.http), ("--rtc", arguments.rtc)] {
+            if let Some(address) = address.filter(|a| !a.ip().is_loopback()) {
+                bail!(
+                    "--dev asks nobody for a token, so {flag} {address} must be a loopback address, as 127.0.0.1:{}",
+                    address.port()
+                );
+            }
+        }
+        config.http.listen.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        config.rtc.listen.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    config.http.listen = arguments.http.unwrap_or(config.http.listen);
+    config.rtc.listen = arguments.rtc.unwrap_or(config.rtc.listen);
+    if let Some(dir) = &arguments.data {
+        config.data.dir = dir.clone();
+    }
+    let authority = if arguments.dev {
+        Authority::Everybody
+    } else {
+        Authority::with_secret(&config.auth.secret).context(
+            "no secret is set, so nobody could be told from anybody. Set one of 32 characters or more:\n  \
+             export AMPHI_AUTH_SECRET=$(openssl rand -hex 32)\n\
+             (or auth.secret in the file given with --config), then make tokens with `amphi token`.\n\
+             To try Amphi on this machine alone: amphi serve --dev",
+        )?
+    };
+    Ok((config, authority))
+}
+
+fn start_log(config: &Config) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(settings::log_filter(config))
+        .with_context(|| format!("log.filter cannot be {:?}", config.log.filter))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+/// The line that people and tests wait for.
+fn announce(address: SocketAddr, dev: bool) {
+    let host = match address.ip() {
+        ip if ip.is_unspecified() || (ip.is_loopback() && !dev) => "localhost".to_owned(),
+        ip if ip.is_ipv6() => format!("[{ip}]"),
+        ip => ip.to_string(),
+    };
+    println!("Amphi is ready at http://{host}:{}/", address.port());
+}
+
+async fn wait_for_signal() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> axum::response::Response {
+    let detail = "this request met a fault of the server; it is in the server's log";
+    axum::response::IntoResponse::into_response(Problem::new(
+        axum::http::StatusCode::INTERNAL_SERVER_ERROR,
+        detail,
+    ))
+}

@@ -1,0 +1,98 @@
+//! The settings table's values onto each part's own settings.
+
+use std::net::IpAddr;
+
+use anyhow::Context;
+
+use crate::config::Config;
+use crate::program::core::ladder::Ladder;
+use crate::room::Codec;
+use crate::{hls, program, room, rtc, vod};
+
+/// Chatter of crates that says nothing to an operator: rtc-dtls warns 18 times a handshake.
+const QUIET: &str = "rtc_dtls=error,rtc_srtp=error";
+
+pub fn log_filter(config: &Config) -> String {
+    format!("{},{QUIET}", config.log.filter)
+}
+
+pub fn room(config: &Config) -> room::Settings {
+    room::Settings {
+        max_participants: config.room.max_participants,
+        away_for: config.room.away_for,
+        auto_broadcast: true,
+    }
+}
+
+pub fn rtc(config: &Config, dev: bool) -> rtc::Settings {
+    rtc::Settings {
+        bind: config.rtc.listen,
+        dual_stack: matches!(config.rtc.listen.ip(), IpAddr::V6(ip) if ip.is_unspecified()),
+        public_addresses: config.rtc.public_addresses.clone(),
+        loopback: dev,
+        max_connections: config.rtc.max_connections,
+        ..rtc::Settings::default()
+    }
+}
+
+pub fn whip(config: &Config) -> anyhow::Result<rtc::whip::Settings> {
+    let ice_servers = config
+        .rtc
+        .ice_servers
+        .iter()
+        .map(|server| server.parse().map_err(anyhow::Error::msg))
+        .collect::<anyhow::Result<_>>()
+        .context("rtc.ice_servers")?;
+    Ok(rtc::whip::Settings {
+        codecs: vec![Codec::H264, Codec::Vp8, Codec::Opus],
+        start_bitrate_kbps: config.rtc.start_bitrate_kbps,
+        ice_servers,
+    })
+}
+
+pub fn program(config: &Config) -> anyhow::Result<program::ProgramSettings> {
+    let folder = &config.program.pipelines;
+    let folder = (!folder.as_os_str().is_empty()).then_some(folder.as_path());
+    Ok(program::ProgramSettings {
+        executable: std::env::current_exe().context("where this program is")?,
+        ladder: Ladder::load(
+            &config.program.ladder,
+            &config.program.encoder,
+            folder,
+            |file| std::fs::read_to_string(file).ok(),
+        )?,
+        segment: config.program.segment,
+        part: config.program.part,
+    })
+}
+
+pub fn hls(config: &Config) -> hls::Settings {
+    hls::Settings {
+        segment: config.program.segment,
+        part: config.program.part,
+        window: config.hls.window,
+        max_waiting: config.hls.max_waiting,
+        ..hls::Settings::default()
+    }
+}
+
+pub fn hls_renditions(ladder: &Ladder) -> Vec<hls::Rendition> {
+    let videos = ladder.video.iter().map(|v| {
+        hls::Rendition::video(
+            &v.name,
+            v.width_px,
+            v.height_px,
+            f64::from(ladder.fps),
+            v.bitrate_bps.into(),
+        )
+    });
+    let audio = hls::Rendition::audio(&ladder.audio.name, ladder.audio.bitrate_bps.into());
+    videos.chain([audio]).collect()
+}
+
+pub fn vod_renditions(_ladder: &Ladder) -> Vec<vod::RenditionInfo> {
+    vec![]
+}
+pub fn archive(_config: &Config) -> anyhow::Result<Option<vod::Archive>> {
+    Ok(None)
+}

@@ -1,0 +1,17 @@
+//! What every room needs to do its work, made once at the start.
+
+use std::time::Duration;
+
+use crate::{hls, program, room, rtc, vod};
+
+pub struct Tools {
+    pub room: room::Settings,
+    pub max_rooms: usize,
+    /// How long the playlist of a broadcast that ended is still served.
+    pub ended_for: Duration,
+    pub rtc: rtc::Rtc,
+    pub program: program::ProgramSettings,
+    pub hls: hls::Settings,
+    /// `None`: nothing is recorded.
+    pub archive: Option<vod::Archive>,
+}
