@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use amphi::client::publish::PublishArgs;
 use amphi::server::{ServeArgs, TokenArgs};
 use clap::{Parser, Subcommand};
 
@@ -17,6 +18,8 @@ struct Arguments {
 enum Command {
     /// Run the server
     Serve(ServeArgs),
+    /// Publish a test picture or a media file by WHIP
+    Publish(PublishArgs),
     /// Print a token for someone
     Token(TokenArgs),
     /// Print config/amphi.toml: every setting, its default and its meaning
@@ -29,6 +32,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(arguments) => amphi::server::serve(arguments),
+        Command::Publish(arguments) => amphi::client::publish::run(arguments),
         Command::Token(arguments) => amphi::server::token(arguments),
         Command::Config => {
             print!("{}", amphi::config::default_file());

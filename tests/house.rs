@@ -8,10 +8,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("room", &[]),
     ("rtc", &["room", "problem"]),
     ("program", &["room"]),
-    (
-        "pipeline",
-        &["program::core::wire", "program::core::ladder"],
-    ),
+    ("pipeline", &["program::core", "room"]),
     ("hls", &["room", "problem"]),
     ("vod", &["room", "problem", "hls::core::timeline"]),
     ("control", &["room", "problem"]),
