@@ -11,7 +11,7 @@ export default defineConfig({
   root: "src",
   cacheDir: resolve(import.meta.dirname, "node_modules/.vite"),
   publicDir: "../public",
-  plugins: [leanHls(), precompress()],
+  plugins: [leanHls(), licenses(), precompress()],
   build: {
     outDir: dist,
     emptyOutDir: true,
@@ -69,6 +69,30 @@ function leanHls(): Plugin {
   };
 }
 
+/** What the bundles are made of besides our own code. */
+const bundled = [
+  "hls.js", "hls-video-element", "media-chrome", "custom-media-element", "media-tracks",
+  "eventemitter3", "url-toolkit", "@svta/cml-id3", "@svta/cml-utils", "@fontsource/young-serif",
+];
+
+/** Gathers the licenses of what is bundled into `licenses.txt`, as they ask for. */
+function licenses(): Plugin {
+  return {
+    name: "licenses",
+    apply: "build",
+    async generateBundle() {
+      const texts = await Promise.all(bundled.map(async (name) => {
+        const folder = resolve(import.meta.dirname, "node_modules", name);
+        const { version, license } = JSON.parse(await readFile(join(folder, "package.json"), "utf8")) as Record<string, string>;
+        const file = (await readdir(folder)).find((entry) => /^licen[cs]e/i.test(entry));
+        const text = file ? await readFile(join(folder, file), "utf8") : "";
+        return `${name} ${version}: ${license}\n\n${text}`.trim();
+      }));
+      this.emitFile({ type: "asset", fileName: "licenses.txt", source: texts.join(`\n\n${"-".repeat(80)}\n\n`) + "\n" });
+    },
+  };
+}
+
 /** Lays `.br` and `.gz` beside each file that shrinks, so that the server only copies bytes. */
 function precompress(): Plugin {
   return {
@@ -76,7 +100,7 @@ function precompress(): Plugin {
     apply: "build",
     async closeBundle() {
       const entries = await readdir(dist, { recursive: true, withFileTypes: true });
-      const files = entries.filter((entry) => entry.isFile() && /\.(html|js|css|svg|json)$/.test(entry.name));
+      const files = entries.filter((entry) => entry.isFile() && /\.(html|js|css|svg|txt)$/.test(entry.name));
       await Promise.all(files.map(async (entry) => {
         const path = join(entry.parentPath, entry.name);
         const plain = await readFile(path);

@@ -28,7 +28,14 @@ pub fn routes() -> Router {
         .route("/embed/{room}", get(embed))
         .route("/vod/{recording}", get(vod))
         .route("/assets/{*path}", get(asset))
-        .route("/favicon.svg", get(favicon))
+        .route(
+            "/favicon.svg",
+            get(|headers| plain_file("favicon.svg", headers)),
+        )
+        .route(
+            "/licenses.txt",
+            get(|headers| plain_file("licenses.txt", headers)),
+        )
 }
 
 /// What no route knows: a page for those who read pages, a problem for the rest.
@@ -181,9 +188,10 @@ async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
     }
 }
 
-async fn favicon(headers: HeaderMap) -> Response {
-    match Pages::get("favicon.svg") {
-        Some(file) => served("favicon.svg", file, &headers, "public, max-age=86400"),
+/// A file at the root, whose name stays when its content changes.
+async fn plain_file(name: &'static str, headers: HeaderMap) -> Response {
+    match Pages::get(name) {
+        Some(file) => served(name, file, &headers, "public, max-age=86400"),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
@@ -260,6 +268,7 @@ fn content_type(path: &str) -> HeaderValue {
         Some("text/html") => "text/html; charset=utf-8",
         Some("text/javascript") => "text/javascript; charset=utf-8",
         Some("text/css") => "text/css; charset=utf-8",
+        Some("text/plain") => "text/plain; charset=utf-8",
         Some(other) => other,
         None => "application/octet-stream",
     })
