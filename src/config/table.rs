@@ -107,7 +107,7 @@ settings! {
     recording: Recording {
         /// Whether broadcasts are recorded.
         enabled: bool = "true";
-        /// Where recordings go: empty for the folder `recordings` of the data folder, a path, or
+        /// Where the folder `recordings` is: empty for the data folder, a path, or
         /// "s3://bucket/prefix".
         store: String = "\"\"";
         /// The S3 server's URL when it is not AWS, as "http://127.0.0.1:9000".
@@ -118,13 +118,9 @@ settings! {
         s3_access_key_id: String = "\"\"";
         /// The S3 secret key.
         s3_secret_access_key: String = "\"\"";
-        /// Disk space at most for segments that wait while the object storage is away, in MB.
-        spool_max_mb: u64 = "10000", "100 or more" if |n| *n >= 100;
-        /// Recordings older than this are deleted. "0s": never.
-        keep_for: Duration = "\"0s\"";
     }
     data: Data {
-        /// The folder for recordings and what waits to be uploaded.
+        /// The folder for recordings.
         dir: PathBuf = "\"data\"";
     }
     log: Log {

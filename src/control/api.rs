@@ -73,7 +73,7 @@ pub struct RecordingView {
     pub room: RoomId,
     pub started_at: DateTime<Utc>,
     pub duration_s: f64,
-    /// `recording`, `finishing`, `complete` or `failed`
+    /// `recording` or `complete`
     pub state: String,
 }
 

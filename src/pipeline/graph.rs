@@ -1,6 +1,8 @@
 //! The media graph: a canvas and a mix that never stop, and the ladder behind them.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -18,7 +20,7 @@ use crate::room::MediaKind;
 const UPSTREAM_LATENCY: gst::ClockTime =
     gst::ClockTime::from_mseconds(input::JITTER_MS as u64 + 40);
 /// What the encoders still hold is given this long to come out at the end.
-const FINISH_WITHIN: gst::ClockTime = gst::ClockTime::from_seconds(3);
+const FINISH_WITHIN: Duration = Duration::from_secs(3);
 /// Of the mixed sound, and of all before it.
 const AUDIO_CAPS: &str = "audio/x-raw,format=S16LE,layout=interleaved,rate=48000,channels=2";
 
@@ -124,11 +126,12 @@ impl Graph {
         }
     }
 
-    /// Lets what is in the encoders come out, into the last part.
-    pub fn finish(&self) {
-        let bus = self.bus();
+    /// Lets what is in the encoders come out, into the last part. `ended` is told by who reads
+    /// the bus.
+    pub fn finish(self, ended: &Receiver<()>) {
         self.pipeline.send_event(gst::event::Eos::new());
-        let _ = bus.timed_pop_filtered(FINISH_WITHIN, &[gst::MessageType::Eos]);
+        let _ = ended.recv_timeout(FINISH_WITHIN);
+        let _ = self.pipeline.set_state(gst::State::Null);
     }
 
     fn place(&self) {

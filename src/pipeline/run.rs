@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use anyhow::Context;
 use gst::prelude::*;
@@ -14,6 +15,9 @@ use crate::program::core::wire::{self, FromChild, LENGTH, ToChild};
 /// Frames that wait for the parent, some seconds of a ladder; when it does not read, the graph
 /// waits too, and the parent will end this process.
 const MAX_WAITING: usize = 512;
+
+/// Time for the last word to get out.
+const LAST_WORD_WITHIN: Duration = Duration::from_millis(50);
 
 /// Where the graph's threads leave what they have made.
 pub type Outbox = SyncSender<FromChild>;
@@ -40,7 +44,7 @@ pub fn run() -> anyhow::Result<()> {
         let _ = writer.join();
     } else {
         // After an error the graph is not taken apart: that can block for ever.
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(LAST_WORD_WITHIN);
         std::process::exit(1);
     }
     ended
@@ -57,7 +61,7 @@ fn work(incoming: &mut UnixStream, outbox: Outbox) -> anyhow::Result<()> {
     let _ = outbox.send(FromChild::Ready {
         base_time_ns: base_time,
     });
-    watch_for_errors(graph.bus(), outbox);
+    let ended = watch(graph.bus(), outbox);
     while let Some(message) = read_message(incoming)? {
         match message {
             ToChild::Start(_) => anyhow::bail!("a second Start"),
@@ -66,7 +70,7 @@ fn work(incoming: &mut UnixStream, outbox: Outbox) -> anyhow::Result<()> {
             ToChild::Layout(tiles) => graph.layout(&tiles),
             ToChild::Rtp { input, packet } => graph.rtp(input, packet),
             ToChild::Stop => {
-                graph.finish();
+                graph.finish(&ended);
                 return Ok(());
             }
         }
@@ -103,21 +107,29 @@ fn write_frames(mut outgoing: UnixStream, frames: &Receiver<FromChild>) {
     }
 }
 
-/// A graph that has failed does not recover: say why, and let the parent start another.
-fn watch_for_errors(bus: gst::Bus, outbox: Outbox) {
+/// The only reader of the bus. A graph that has failed does not recover: say why, and let the
+/// parent start another. The receiver is told of the end of the stream.
+fn watch(bus: gst::Bus, outbox: Outbox) -> Receiver<()> {
+    let (end, ended) = sync_channel(1);
     std::thread::spawn(move || {
         for message in bus.iter_timed(gst::ClockTime::NONE) {
-            if let gst::MessageView::Error(error) = message.view() {
-                let source = error
-                    .src()
-                    .map(|s| s.path_string().to_string())
-                    .unwrap_or_default();
-                let debug = error.debug().unwrap_or_default();
-                let word = format!("{source}: {} ({debug})", error.error());
-                let _ = outbox.send(FromChild::LastWord(word));
-                std::thread::sleep(std::time::Duration::from_millis(50));
-                std::process::exit(1);
+            match message.view() {
+                gst::MessageView::Eos(_) => {
+                    let _ = end.send(());
+                    return;
+                }
+                gst::MessageView::Error(error) => {
+                    let source = error.src().map(|s| s.path_string().to_string());
+                    let debug = error.debug().unwrap_or_default();
+                    let source = source.unwrap_or_default();
+                    let word = format!("{source}: {} ({debug})", error.error());
+                    let _ = outbox.send(FromChild::LastWord(word));
+                    std::thread::sleep(LAST_WORD_WITHIN);
+                    std::process::exit(1);
+                }
+                _ => {}
             }
         }
     });
+    ended
 }

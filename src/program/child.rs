@@ -200,7 +200,7 @@ impl Keeper {
         } = running;
         let (frames, mut from_child) = mpsc::channel(MAX_EVENTS);
         let reading = tokio::spawn(async move { read_frames(&mut read, frames).await });
-        let mut told_to_stop = false;
+        let (mut told_to_stop, mut fed) = (false, true);
         let mut last_word = None;
         if self.made_parts && self.events.send(Event::Restarted).await.is_err() {
             self.stop.cancel();
@@ -228,11 +228,9 @@ impl Keeper {
                     self.life.handle_stop(Instant::now());
                     put(&ToChild::Stop, &mut out);
                 }
-                changed = self.wanted.changed() => {
-                    if changed.is_err() {
-                        self.stop.cancel();
-                        continue;
-                    }
+                changed = self.wanted.changed(), if fed => {
+                    // Nobody holds a feed any more: it will not change again.
+                    fed = changed.is_ok();
                     let wanted = self.wanted.borrow_and_update().clone();
                     tell_difference(&has, &wanted, &mut out);
                     has = wanted;

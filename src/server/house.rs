@@ -75,8 +75,13 @@ impl api::House for House {
 
     fn recording(&self, id: BroadcastId) -> Answer<'_, Option<RecordingView>> {
         Box::pin(async move {
-            let all = self.recordings().await?;
-            Ok(all.into_iter().find(|recording| recording.id == id))
+            match &self.archive {
+                None => Ok(None),
+                Some(archive) => {
+                    let found = archive.find(id).await.map_err(|e| e.to_string())?;
+                    Ok(found.map(recording))
+                }
+            }
         })
     }
 

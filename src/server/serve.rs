@@ -1,5 +1,6 @@
 //! `amphi serve`: from arguments to a running server, and from a signal to an orderly end.
 
+use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,7 +76,10 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let rooms = Rooms::new(tools);
         let keeping = tokio::spawn(rooms.clone().keep());
         if let Some(archive) = &archive {
-            tokio::spawn(archive.clone().recover());
+            // Before the first broadcast, so that what is open is surely left over.
+            if let Err(error) = archive.recover().await {
+                warn!(%error, "recordings that were cut off are not finished; is their storage away?");
+            }
         }
 
         let house = Arc::new(House {
@@ -163,6 +167,7 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(settings::log_filter(config))
         .with_context(|| format!("log.filter cannot be {:?}", config.log.filter))?;
     let log = tracing_subscriber::fmt()
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     match config.log.format {

@@ -90,9 +90,49 @@ pub fn hls_renditions(ladder: &Ladder) -> Vec<hls::Rendition> {
     videos.chain([audio]).collect()
 }
 
-pub fn vod_renditions(_ladder: &Ladder) -> Vec<vod::RenditionInfo> {
-    vec![]
+pub fn vod_renditions(ladder: &Ladder) -> Vec<vod::RenditionInfo> {
+    let videos = ladder.video.iter().map(|v| vod::RenditionInfo {
+        name: v.name.clone(),
+        kind: vod::RenditionKind::Video {
+            width_px: v.width_px,
+            height_px: v.height_px,
+            fps: f64::from(ladder.fps),
+        },
+        declared_bitrate_bps: v.bitrate_bps.into(),
+    });
+    let audio = vod::RenditionInfo {
+        name: ladder.audio.name.clone(),
+        kind: vod::RenditionKind::Audio,
+        declared_bitrate_bps: ladder.audio.bitrate_bps.into(),
+    };
+    videos.chain([audio]).collect()
 }
-pub fn archive(_config: &Config) -> anyhow::Result<Option<vod::Archive>> {
-    Ok(None)
+
+/// `None` when nothing is to be recorded.
+pub fn archive(config: &Config) -> anyhow::Result<Option<vod::Archive>> {
+    let recording = &config.recording;
+    if !recording.enabled {
+        return Ok(None);
+    }
+    let location = match recording.store.strip_prefix("s3://") {
+        Some(place) => {
+            let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+            let keys = (
+                recording.s3_access_key_id.clone(),
+                recording.s3_secret_access_key.clone(),
+            );
+            vod::StoreLocation::S3 {
+                bucket: bucket.to_owned(),
+                prefix: prefix.to_owned(),
+                endpoint: recording.s3_endpoint.clone(),
+                region: recording.s3_region.clone(),
+                credentials: Some(keys).filter(|(id, _)| !id.is_empty()),
+            }
+        }
+        None if recording.store.is_empty() => vod::StoreLocation::Folder(config.data.dir.clone()),
+        None => vod::StoreLocation::Folder(recording.store.clone().into()),
+    };
+    Ok(Some(
+        vod::Archive::open(&vod::Settings { location }).context("recording.store")?,
+    ))
 }

@@ -27,7 +27,11 @@ impl Server {
     pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let data = tempfile::tempdir().expect("a temporary folder");
         let (process, base) = spawn(data.path(), &["--dev"], arguments, environment);
-        Self { base, process, data: Some(data) }
+        Self {
+            base,
+            process,
+            data: Some(data),
+        }
     }
 
     /// As an operator runs it: with a secret, tokens asked.
@@ -35,7 +39,11 @@ impl Server {
         let data = tempfile::tempdir().expect("a temporary folder");
         let environment = [("AMPHI_AUTH_SECRET", secret)];
         let (process, base) = spawn(data.path(), &[], &[], &environment);
-        Self { base, process, data: Some(data) }
+        Self {
+            base,
+            process,
+            data: Some(data),
+        }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -101,7 +109,9 @@ fn spawn(
             }
         }
     });
-    let base = told.recv_timeout(READY_WITHIN).expect("the server says that it is ready");
+    let base = told
+        .recv_timeout(READY_WITHIN)
+        .expect("the server says that it is ready");
     (process, base)
 }
 

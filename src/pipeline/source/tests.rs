@@ -1,3 +1,5 @@
+//! The source makes what a browser would send.
+
 use super::*;
 use crate::room::MediaKind;
 

@@ -1,1 +1,4 @@
-//! The pure part of recordings: manifest, retention.
+//! The pure part of recordings: the [`manifest`], and the [`playlist`]s that follow from it.
+
+pub mod manifest;
+pub mod playlist;

@@ -1,0 +1,139 @@
+//! `manifest.json`: all that is known of a recording besides its bytes.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::room::{BroadcastId, RoomId};
+
+/// What a recording is made of, known at its start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordingInfo {
+    pub id: BroadcastId,
+    pub room: RoomId,
+    pub started_at: DateTime<Utc>,
+    pub renditions: Vec<RenditionInfo>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RenditionInfo {
+    pub name: String,
+    #[serde(flatten)]
+    pub kind: RenditionKind,
+    /// As the ladder asks; used while no segment has been measured.
+    pub declared_bitrate_bps: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum RenditionKind {
+    Video {
+        width_px: u32,
+        height_px: u32,
+        fps: f64,
+    },
+    Audio,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// The broadcast runs, or its server died.
+    Recording,
+    /// All segments are there.
+    Complete,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Of this format.
+    pub version: u32,
+    pub id: BroadcastId,
+    pub room: RoomId,
+    pub state: State,
+    pub started_at: DateTime<Utc>,
+    pub renditions: Vec<RecordedRendition>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordedRendition {
+    #[serde(flatten)]
+    pub info: RenditionInfo,
+    /// `CODECS` of its first init segment (RFC 6381).
+    pub codecs: Option<String>,
+    pub segments: Vec<RecordedSegment>,
+}
+
+/// One segment that is in the storage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordedSegment {
+    pub msn: u64,
+    pub init: u32,
+    pub duration_us: u64,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub discontinuity: bool,
+    pub bytes: u64,
+    pub program_date_time: DateTime<Utc>,
+}
+
+/// The format that this version writes; a later one is not read.
+pub const VERSION: u32 = 1;
+
+impl Manifest {
+    pub fn new(info: RecordingInfo) -> Self {
+        let renditions = info.renditions.into_iter().map(|info| RecordedRendition {
+            info,
+            codecs: None,
+            segments: Vec::new(),
+        });
+        Self {
+            version: VERSION,
+            id: info.id,
+            room: info.room,
+            state: State::Recording,
+            started_at: info.started_at,
+            renditions: renditions.collect(),
+        }
+    }
+
+    pub fn rendition_mut(&mut self, name: &str) -> Option<&mut RecordedRendition> {
+        self.renditions
+            .iter_mut()
+            .find(|rendition| rendition.info.name == name)
+    }
+
+    /// Puts a segment into its place: uploads do not end in the order in which they began.
+    pub fn add(&mut self, rendition: &str, segment: RecordedSegment) {
+        let Some(rendition) = self.rendition_mut(rendition) else {
+            return;
+        };
+        match rendition
+            .segments
+            .binary_search_by_key(&segment.msn, |s| s.msn)
+        {
+            Ok(at) => rendition.segments[at] = segment,
+            Err(at) => rendition.segments.insert(at, segment),
+        }
+    }
+
+    /// The longest rendition's.
+    pub fn duration(&self) -> Duration {
+        let sums = self
+            .renditions
+            .iter()
+            .map(|r| r.segments.iter().map(|s| s.duration_us).sum());
+        Duration::from_micros(sums.max().unwrap_or(0))
+    }
+
+    /// Whether there is anything to play.
+    pub fn is_playable(&self) -> bool {
+        self.renditions
+            .iter()
+            .any(|rendition| !rendition.segments.is_empty())
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}

@@ -1,0 +1,162 @@
+//! Where recordings are kept: a local folder, or S3.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::aws::AmazonS3Builder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+
+use super::core::manifest::{Manifest, VERSION};
+use crate::room::BroadcastId;
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub location: StoreLocation,
+}
+
+#[derive(Debug, Clone)]
+pub enum StoreLocation {
+    Folder(PathBuf),
+    S3 {
+        bucket: String,
+        prefix: String,
+        /// Empty: AWS.
+        endpoint: String,
+        region: String,
+        /// Key id and secret; `None`: from the machine's role or the AWS_ environment.
+        credentials: Option<(String, String)>,
+    },
+}
+
+/// Why storage did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the folder {folder} for recordings cannot be made: {reason}")]
+    Folder {
+        folder: String,
+        reason: std::io::Error,
+    },
+    #[error(transparent)]
+    Storage(#[from] object_store::Error),
+    #[error("{path} is not a manifest of version {VERSION}")]
+    Manifest { path: String },
+}
+
+/// The layout is `recordings/{recording}/…`.
+#[derive(Clone)]
+pub struct Store(Arc<dyn ObjectStore>);
+
+impl Store {
+    pub fn open(settings: &Settings) -> Result<Self, Error> {
+        Ok(Self(match &settings.location {
+            StoreLocation::Folder(folder) => {
+                std::fs::create_dir_all(folder).map_err(|reason| Error::Folder {
+                    folder: folder.display().to_string(),
+                    reason,
+                })?;
+                Arc::new(LocalFileSystem::new_with_prefix(folder)?)
+            }
+            StoreLocation::S3 {
+                bucket,
+                prefix,
+                endpoint,
+                region,
+                credentials,
+            } => {
+                let mut builder = AmazonS3Builder::from_env()
+                    .with_bucket_name(bucket)
+                    .with_region(region);
+                if !endpoint.is_empty() {
+                    builder = builder.with_endpoint(endpoint).with_allow_http(true);
+                }
+                if let Some((id, secret)) = credentials {
+                    builder = builder
+                        .with_access_key_id(id)
+                        .with_secret_access_key(secret);
+                }
+                Arc::new(PrefixStore::new(builder.build()?, prefix.as_str()))
+            }
+        }))
+    }
+
+    pub async fn put(&self, path: &Path, bytes: PutPayload) -> Result<(), Error> {
+        self.0.put(path, bytes).await?;
+        Ok(())
+    }
+
+    /// `None` where nothing is.
+    pub async fn get(&self, path: &Path) -> Result<Option<object_store::GetResult>, Error> {
+        match self.0.get(path).await {
+            Ok(found) => Ok(Some(found)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub async fn manifest(&self, id: BroadcastId) -> Result<Option<Manifest>, Error> {
+        let path = file(id, "manifest.json");
+        let Some(found) = self.get(&path).await? else {
+            return Ok(None);
+        };
+        let bytes = found.bytes().await?;
+        let manifest: Option<Manifest> = serde_json::from_slice(&bytes).ok();
+        match manifest.filter(|manifest| manifest.version == VERSION) {
+            Some(manifest) => Ok(Some(manifest)),
+            None => Err(Error::Manifest {
+                path: path.to_string(),
+            }),
+        }
+    }
+
+    pub async fn put_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
+        let json = serde_json::to_vec(manifest).unwrap_or_default();
+        self.put(
+            &file(manifest.id, "manifest.json"),
+            Bytes::from(json).into(),
+        )
+        .await
+    }
+
+    /// Every recording, the newest first: their ids sort by time.
+    pub async fn ids(&self) -> Result<Vec<BroadcastId>, Error> {
+        let listed = self
+            .0
+            .list_with_delimiter(Some(&Path::from("recordings")))
+            .await?;
+        let mut ids: Vec<BroadcastId> = listed
+            .common_prefixes
+            .iter()
+            .filter_map(|prefix| prefix.filename()?.parse().ok())
+            .collect();
+        ids.sort_by(|a, b| b.cmp(a));
+        Ok(ids)
+    }
+
+    pub async fn delete(&self, id: BroadcastId) -> Result<(), Error> {
+        // The manifest last: what is half deleted is still known.
+        let all: Vec<_> = self.0.list(Some(&folder(id))).try_collect().await?;
+        for object in &all {
+            if object.location.filename() != Some("manifest.json") {
+                self.0.delete(&object.location).await?;
+            }
+        }
+        match self.0.delete(&file(id, "manifest.json")).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+pub fn folder(id: BroadcastId) -> Path {
+    Path::from(format!("recordings/{id}"))
+}
+
+/// `name` may name a folder too: `720p/12.m4s`.
+pub fn file(id: BroadcastId, name: &str) -> Path {
+    Path::from(format!("recordings/{id}/{name}"))
+}

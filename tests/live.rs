@@ -1,0 +1,204 @@
+//! The main job against a real server: published by `amphi publish`, watched as LL-HLS, recorded,
+//! and what a kill of either process costs.
+
+mod support;
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use support::{Server, signal, wait_for};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A publisher of its own process; ends with the test.
+struct Publisher(Child);
+
+impl Publisher {
+    fn start(server: &Server, room: &str, codec: &str) -> Self {
+        let url = server.url(&format!("/whip/{room}"));
+        let arguments = [
+            "publish", "test", "--size", "640x360", "--whip", &url, "--codec", codec,
+        ];
+        let process = Command::new(env!("CARGO_BIN_EXE_amphi"))
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the publisher");
+        Self(process)
+    }
+
+    /// SIGINT: it says goodbye.
+    fn leave(mut self) {
+        signal(self.0.id(), nix::sys::signal::Signal::SIGINT);
+        self.0.wait().expect("left");
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn get(url: &str) -> Option<String> {
+    let url = url.to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let answer = reqwest::get(url).await.ok()?;
+        answer
+            .status()
+            .is_success()
+            .then_some(answer)?
+            .text()
+            .await
+            .ok()
+    })
+}
+
+fn json(url: &str) -> serde_json::Value {
+    serde_json::from_str(&get(url).unwrap_or_default()).unwrap_or_default()
+}
+
+/// The URL of the live 720p playlist, once there is one.
+fn live_playlist(server: &Server, room: &str) -> String {
+    wait_for("the stream is live", SOON, || {
+        let text = get(&server.url(&format!("/live/{room}/index.m3u8")))?;
+        let name = text
+            .lines()
+            .find(|line| line.ends_with("720p/index.m3u8"))?
+            .to_owned();
+        Some(server.url(&format!("/live/{room}/{name}")))
+    })
+}
+
+fn media_sequence_end(playlist: &str) -> u64 {
+    let segments = playlist
+        .lines()
+        .filter(|line| line.starts_with("#EXTINF"))
+        .count() as u64;
+    let first = playlist
+        .lines()
+        .find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:"));
+    first.and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) + segments
+}
+
+/// Waits until the live playlist has this many whole segments behind it.
+fn wait_for_segments(url: &str, count: u64) -> String {
+    wait_for("segments come", SOON, || {
+        get(url).filter(|playlist| media_sequence_end(playlist) >= count)
+    })
+}
+
+fn the_recording(server: &Server) -> String {
+    wait_for("the recording is complete", SOON, || {
+        let list = json(&server.url("/api/v1/recordings"));
+        let recording = list["items"].get(0)?;
+        (recording["state"] == "complete").then(|| recording["id"].as_str().map(str::to_owned))?
+    })
+}
+
+#[test]
+fn what_is_published_is_watched_and_recorded() {
+    let server = Server::start();
+    let publisher = Publisher::start(&server, "show", "h264");
+    let live = live_playlist(&server, "show");
+    let playlist = wait_for_segments(&live, 2);
+    for line in [
+        "#EXT-X-PART-INF",
+        "CAN-BLOCK-RELOAD=YES",
+        "#EXT-X-PRELOAD-HINT",
+        "#EXT-X-MAP",
+    ] {
+        assert!(playlist.contains(line), "{line} is not in\n{playlist}");
+    }
+    assert!(!playlist.contains("#EXT-X-DISCONTINUITY\n"), "{playlist}");
+    assert_eq!(json(&server.url("/api/v1/rooms/show"))["live"], true);
+
+    publisher.leave();
+    let id = the_recording(&server);
+    let vod = get(&server.url(&format!("/vod/{id}/720p/index.m3u8"))).expect("a VOD playlist");
+    assert!(
+        vod.contains("#EXT-X-ENDLIST") && media_sequence_end(&vod) >= 2,
+        "{vod}"
+    );
+    let ended = get(&live).expect("still served for a while");
+    assert!(ended.contains("#EXT-X-ENDLIST"), "{ended}");
+
+    let probed = Command::new("ffprobe")
+        .args([
+            "-v",
+            "error",
+            "-show_entries",
+            "stream=codec_name",
+            "-of",
+            "csv=p=0",
+        ])
+        .arg(server.url(&format!("/vod/{id}/index.m3u8")))
+        .output()
+        .expect("ffprobe");
+    let streams = String::from_utf8_lossy(&probed.stdout).into_owned();
+    assert!(
+        streams.contains("h264") && streams.contains("aac"),
+        "{streams} {probed:?}"
+    );
+    assert!(server.terminate().success());
+}
+
+#[test]
+fn a_killed_child_costs_one_discontinuity() {
+    let server = Server::start();
+    let _publisher = Publisher::start(&server, "show", "vp8");
+    let live = live_playlist(&server, "show");
+    wait_for_segments(&live, 1);
+    let child = wait_for("the child", SOON, || child_of(server.pid()));
+    signal(child, nix::sys::signal::Signal::SIGKILL);
+    let playlist = wait_for("the stream goes on after it", SOON, || {
+        let playlist = get(&live)?;
+        let after = playlist.split_once("#EXT-X-DISCONTINUITY\n")?.1;
+        (after.matches("#EXTINF").count() >= 2).then_some(playlist.clone())
+    });
+    assert_eq!(
+        playlist.matches("#EXT-X-DISCONTINUITY\n").count(),
+        1,
+        "{playlist}"
+    );
+}
+
+#[test]
+fn a_killed_server_leaves_a_recording_that_plays() {
+    let mut server = Server::start();
+    let publisher = Publisher::start(&server, "show", "h264");
+    let live = live_playlist(&server, "show");
+    wait_for_segments(&live, 3);
+    server.kill_and_restart();
+    drop(publisher);
+    let id = the_recording(&server);
+    let vod = get(&server.url(&format!("/vod/{id}/720p/index.m3u8"))).expect("a VOD playlist");
+    assert!(
+        media_sequence_end(&vod) >= 2,
+        "all but the last segments are there: {vod}"
+    );
+}
+
+/// The pipeline child of a server.
+fn child_of(server: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children")).ok();
+    let threads = std::fs::read_dir(format!("/proc/{server}/task")).ok()?;
+    let of_threads = threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    children
+        .into_iter()
+        .chain(of_threads)
+        .flat_map(|text| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .find_map(|pid| pid.parse().ok())
+}
