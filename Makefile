@@ -41,7 +41,7 @@ test: $(STAMPS)/run-packages $(STAMPS)/test-packages player/dist/.built tests/br
 	@echo '==> pages: types and unit tests'
 	@cd player && npm run --silent check && npm test --silent 2>&1 | tee ../$(LOGS)/pages.log
 	@echo '==> server: unit and integration tests'
-	@cargo test --all-targets --no-fail-fast 2>&1 | tee $(LOGS)/cargo.log
+	@cargo test --no-fail-fast 2>&1 | tee $(LOGS)/cargo.log
 	@echo '==> a real browser publishes and watches'
 	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node --test --test-concurrency=1 --test-reporter=spec 'tests/browser/'*.test.mjs 2>&1 | tee $(LOGS)/browser.log
 	@echo '==> all that ran'
