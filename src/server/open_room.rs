@@ -261,6 +261,8 @@ impl OpenRoom {
                 }
                 Event::BroadcastStopped(_) => {
                     if let Some(broadcast) = state.broadcast.take() {
+                        // Its playlist is still served while it ends, and for a while after.
+                        state.ended_at = Some(Instant::now());
                         broadcast.stop();
                     }
                 }
