@@ -1,5 +1,7 @@
 //! WHIP (RFC 9725): publish over HTTP. Who may is the house's decision, by [`Admission`].
 
+mod body;
+mod problems;
 mod routes;
 mod sessions;
 

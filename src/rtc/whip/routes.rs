@@ -1,30 +1,32 @@
 //! `/whip/{room}` and the sessions below it: RFC 9725's methods, statuses and headers.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{options, post};
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::body::read;
+use super::problems::{
+    bad_request, expect_type, no_session, no_such, not_here, refused, transport,
+};
 use super::sessions::{Session, SessionSink, Sessions};
-use super::{Admission, PublishRequest, Refused, Settings};
+use super::{Admission, PublishRequest, Settings};
 use crate::problem::Problem;
 use crate::room::{MediaKind, RoomId};
+use crate::rtc::Rtc;
 use crate::rtc::core::sdp::agreement::IceCredentials;
 use crate::rtc::core::sdp::{self, AnswerSettings, Fragment, Offer, fragment, offer};
-use crate::rtc::{self, Rtc};
 
-/// A client that has not sent its body by then is cut off.
-const BODY_WITHIN: Duration = Duration::from_secs(10);
 const SDP: &str = "application/sdp";
 const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 
@@ -67,15 +69,16 @@ struct Visitor {
 /// RFC 9725 §4.2: the offer comes, the answer goes, media follows.
 async fn publish(
     State(whip): State<Whip>,
-    Path(room): Path<String>,
-    Query(visitor): Query<Visitor>,
+    room: Result<Path<String>, PathRejection>,
+    visitor: Result<Query<Visitor>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let room = room_id(&room)?;
+    let room = room_id(&room.map_err(|e| no_such(e.body_text()))?)?;
     let bearer = bearer(&headers);
     whip.admission.authorize(&room, bearer).map_err(refused)?;
-    expect_type(&headers, SDP)?;
+    let Query(visitor) = visitor.map_err(|e| bad_request(e.body_text()))?;
+    expect_type(&headers, SDP, "accept-post")?;
     let text = read(body, offer::MAX_OFFER_LEN).await?;
     let offer = Offer::parse(&text).map_err(bad_request)?;
 
@@ -116,12 +119,8 @@ async fn publish(
     };
     let admitted = whip.admission.admit(request).map_err(refused)?;
     let key = Uuid::new_v4().simple().to_string();
-    let sink = SessionSink {
-        inner: admitted.sink,
-        sessions: whip.sessions.clone(),
-        key: key.clone(),
-        closed: false,
-    };
+    let sink = SessionSink::new(admitted.sink, whip.sessions.clone(), key.clone());
+    let over = sink.over();
     let connection = whip
         .rtc
         .open(agreement, Box::new(sink))
@@ -138,6 +137,9 @@ async fn publish(
         bundle: bundle.join(" "),
     };
     whip.sessions.insert(&key, session);
+    if over.load(Ordering::Acquire) {
+        whip.sessions.remove(&key);
+    }
     (admitted.on_open)(connection);
 
     let mut response = (StatusCode::CREATED, answer).into_response();
@@ -152,13 +154,12 @@ async fn publish(
 /// RFC 9725 §4.3: trickled candidates, or an ICE restart.
 async fn patch(
     State(whip): State<Whip>,
-    Path((room, key)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let room = room_id(&room)?;
-    let session = whip.sessions.find(&room, &key).ok_or_else(no_session)?;
-    expect_type(&headers, FRAGMENT)?;
+    let (key, session) = find(&whip, path)?;
+    expect_type(&headers, FRAGMENT, "accept-patch")?;
     let condition = headers
         .get(header::IF_MATCH)
         .and_then(|v| v.to_str().ok())
@@ -166,7 +167,8 @@ async fn patch(
             let detail = "send If-Match with the ETag of the last 201 or 200, or * to restart ICE";
             Problem::new(StatusCode::PRECONDITION_REQUIRED, detail)
         })?;
-    let any = condition.trim() == "*";
+    // The RFC's own example puts the asterisk in quotes.
+    let any = matches!(condition.trim(), "*" | "\"*\"");
     if !any && condition.split(',').all(|etag| etag.trim() != session.etag) {
         let detail = "this ICE session is over: a restart has given out a new ETag since";
         return Err(Problem::new(StatusCode::PRECONDITION_FAILED, detail));
@@ -213,29 +215,31 @@ async fn restart(
 /// RFC 9725 §4.2: the publisher ends the session.
 async fn leave(
     State(whip): State<Whip>,
-    Path((room, key)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
-    let room = room_id(&room)?;
-    let session = whip.sessions.find(&room, &key).ok_or_else(no_session)?;
+    let (key, session) = find(&whip, path)?;
     whip.sessions.remove(&key);
     whip.rtc.close(session.connection);
     Ok(StatusCode::OK)
 }
 
+/// The session that a URL names.
+fn find(
+    whip: &Whip,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<(String, Session), Problem> {
+    let Path((room, key)) = path.map_err(|e| no_such(e.body_text()))?;
+    let session = whip.sessions.find(&room_id(&room)?, &key);
+    Ok((key, session.ok_or_else(no_session)?))
+}
+
+/// RFC 9725 §4.2 asks for 200.
 async fn describe() -> Response {
     (
-        StatusCode::NO_CONTENT,
+        StatusCode::OK,
         [("accept-post", SDP), ("accept-patch", FRAGMENT)],
     )
         .into_response()
-}
-
-async fn not_here(allowed: &'static str) -> Problem {
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        format!("here is {allowed} (RFC 9725)"),
-    )
-    .with_header(header::ALLOW, HeaderValue::from_static(allowed))
 }
 
 /// Pages of any origin may publish here if they hold a token: WHIP uses no cookies.
@@ -263,33 +267,6 @@ async fn allow_every_origin(mut response: Response) -> Response {
         );
     }
     response
-}
-
-async fn read(body: Body, limit: usize) -> Result<String, Problem> {
-    let collected = tokio::time::timeout(BODY_WITHIN, Limited::new(body, limit).collect())
-        .await
-        .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"))?
-        .map_err(|error| match error.is::<LengthLimitError>() {
-            true => {
-                let detail = format!("the body is longer than {limit} bytes");
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
-            }
-            false => Problem::new(StatusCode::BAD_REQUEST, "the body broke off"),
-        })?;
-    String::from_utf8(collected.to_bytes().into()).map_err(|_| bad_request("the body is not UTF-8"))
-}
-
-fn expect_type(headers: &HeaderMap, wanted: &'static str) -> Result<(), Problem> {
-    let given = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default();
-    let essence = given.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case(wanted) {
-        return Ok(());
-    }
-    let detail = format!("send the body with Content-Type: {wanted}");
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
 }
 
 /// RFC 9725 §4.6.
@@ -327,9 +304,8 @@ fn new_etag() -> String {
 }
 
 fn room_id(text: &str) -> Result<RoomId, Problem> {
-    text.parse().map_err(|e: crate::room::id::InvalidRoomId| {
-        Problem::new(StatusCode::NOT_FOUND, e.to_string())
-    })
+    text.parse()
+        .map_err(|e: crate::room::id::InvalidRoomId| no_such(e.to_string()))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -339,41 +315,4 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
         .ok()?
         .split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-fn bad_request(reason: impl ToString) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, reason.to_string())
-}
-
-fn no_session() -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "this session is over; POST a new offer to publish again",
-    )
-}
-
-fn refused(refused: Refused) -> Problem {
-    match refused {
-        Refused::Unauthorized(detail) => Problem::new(StatusCode::UNAUTHORIZED, detail)
-            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
-        Refused::Forbidden(detail) => Problem::new(StatusCode::FORBIDDEN, detail),
-        Refused::NoRoom(detail) => Problem::new(StatusCode::NOT_FOUND, detail),
-        Refused::Conflict(detail) => Problem::new(StatusCode::CONFLICT, detail),
-        Refused::Full(detail) => try_later(detail),
-    }
-}
-
-fn transport(error: &rtc::Error) -> Problem {
-    match error {
-        rtc::Error::NoConnection(_) => no_session(),
-        rtc::Error::Full(_)
-        | rtc::Error::Overloaded
-        | rtc::Error::UfragTaken
-        | rtc::Error::Stopped => try_later(error.to_string()),
-    }
-}
-
-fn try_later(detail: String) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
-        .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
 }

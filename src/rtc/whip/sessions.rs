@@ -1,6 +1,7 @@
 //! The sessions that were made by POST and are not over: what PATCH and DELETE need.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::room::RoomId;
@@ -57,16 +58,32 @@ impl Sessions {
 
 /// Passes all on to the house's sink, and forgets the session when the connection is over.
 pub struct SessionSink {
-    pub inner: Box<dyn Sink>,
-    pub sessions: Sessions,
-    pub key: String,
-    pub closed: bool,
+    inner: Box<dyn Sink>,
+    sessions: Sessions,
+    key: String,
+    over: Arc<AtomicBool>,
+}
+
+impl SessionSink {
+    pub fn new(inner: Box<dyn Sink>, sessions: Sessions, key: String) -> Self {
+        Self {
+            inner,
+            sessions,
+            key,
+            over: Arc::default(),
+        }
+    }
+
+    /// Becomes true when the connection is over, which may be before its session is entered.
+    pub fn over(&self) -> Arc<AtomicBool> {
+        self.over.clone()
+    }
 }
 
 impl Sink for SessionSink {
     fn event(&mut self, event: Event) {
         if matches!(event, Event::Closed(_)) {
-            self.closed = true;
+            self.over.store(true, Ordering::Release);
             self.sessions.remove(&self.key);
         }
         self.inner.event(event);
@@ -84,7 +101,7 @@ impl Sink for SessionSink {
 impl Drop for SessionSink {
     /// A connection that was refused, or whose thread is gone, tells nobody: the house must learn it.
     fn drop(&mut self) {
-        if !self.closed {
+        if !self.over.load(Ordering::Acquire) {
             self.event(Event::Closed(CloseReason::NeverConnected));
         }
     }

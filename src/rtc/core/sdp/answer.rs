@@ -14,7 +14,7 @@ pub struct AnswerSettings {
     /// What the pipeline can decode; the offer's order decides among them.
     pub codecs: Vec<Codec>,
     /// The bitrate at which Chromium is asked to start its video, and not to fall below half of
-    /// while nothing is known of the path. In kbit/s.
+    /// while nothing is known of the path. In kbit/s; 0 leaves it to Chromium.
     pub start_bitrate_kbps: u32,
     /// Where the peer finds us, best first.
     pub candidates: Vec<SocketAddr>,
@@ -25,30 +25,21 @@ pub struct AnswerSettings {
 ///
 /// # Errors
 ///
-/// [`OfferError::SendsNothing`] and [`OfferError::NothingInCommon`].
+/// [`OfferError::SendsNothing`], and [`OfferError::NotTaken`] when something is sent that we
+/// cannot take.
 pub fn answer(
     offer: &Offer,
     local_ice: IceCredentials,
     settings: &AnswerSettings,
 ) -> Result<(String, Agreement), OfferError> {
-    let media: Vec<Media> = offer
-        .sections
-        .iter()
-        .enumerate()
-        .filter(|(_, section)| section.usable)
-        .filter_map(|(index, section)| accept(index, section, settings))
-        .collect();
+    let sending = offer.sections.iter().enumerate().filter(|(_, s)| s.sends);
+    let media = sending
+        .map(|(index, section)| {
+            accept(index, section, settings).ok_or_else(|| not_taken(section, settings))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
     if media.is_empty() {
-        let sends = offer.sends(MediaKind::Audio) || offer.sends(MediaKind::Video);
-        let names: Vec<_> = settings
-            .codecs
-            .iter()
-            .map(|codec| codec.encoding_name())
-            .collect();
-        return Err(match sends {
-            true => OfferError::NothingInCommon(names.join(", ")),
-            false => OfferError::SendsNothing,
-        });
+        return Err(OfferError::SendsNothing);
     }
     let agreement = Agreement {
         local_ice,
@@ -63,8 +54,17 @@ pub fn answer(
     Ok((write(offer, &agreement, settings), agreement))
 }
 
+fn not_taken(section: &Section, settings: &AnswerSettings) -> OfferError {
+    let codecs = settings.codecs.iter().map(|codec| codec.encoding_name());
+    OfferError::NotTaken {
+        media: section.media.clone(),
+        mid: section.mid.clone(),
+        takes: codecs.collect::<Vec<_>>().join(", "),
+    }
+}
+
 fn accept(index: usize, section: &Section, settings: &AnswerSettings) -> Option<Media> {
-    let kind = section.kind?;
+    let kind = section.kind.filter(|_| section.over_dtls)?;
     let (codec, offered) = section.codecs.iter().find_map(|offered| {
         let codec = known(offered).filter(|codec| settings.codecs.contains(codec))?;
         (codec.kind() == kind).then_some((codec, offered))
@@ -129,10 +129,14 @@ fn write(offer: &Offer, agreement: &Agreement, settings: &AnswerSettings) -> Str
         .iter()
         .map(|media| media.mid.as_str())
         .collect();
-    let mut text = format!(
-        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\n\
-         a=ice-lite\r\na=msid-semantic: WMS *\r\n",
-        mids.join(" ")
+    let mut text = String::from("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n");
+    // RFC 9143 §7.3.1: only what was offered is answered.
+    if offer.bundled {
+        put(&mut text, format_args!("a=group:BUNDLE {}", mids.join(" ")));
+    }
+    put(
+        &mut text,
+        format_args!("a=ice-lite\r\na=msid-semantic: WMS *"),
     );
     for (index, section) in offer.sections.iter().enumerate() {
         match agreement
@@ -257,7 +261,7 @@ fn write_codec(text: &mut String, codec: &CodecParameters, start_bitrate_kbps: u
         ),
     );
     let mut fmtp = codec.fmtp.clone();
-    if codec.codec.kind() == MediaKind::Video {
+    if codec.codec.kind() == MediaKind::Video && start_bitrate_kbps > 0 {
         // Chromium starts at 300 kbit/s and a small picture unless it is told.
         let hint = format!(
             "x-google-start-bitrate={start_bitrate_kbps};x-google-min-bitrate={}",

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::agreement::IceCredentials;
 use super::answer::write_transport;
+use super::offer::{PWD_LEN, UFRAG_LEN};
 
 /// The longest fragment that is read.
 pub const MAX_FRAGMENT_LEN: usize = 16 * 1024;
@@ -24,8 +25,8 @@ pub enum FragmentError {
     TooLong,
     #[error("line {0} is not `type=value`, as SDP lines are (RFC 8840 §9)")]
     Syntax(usize),
-    #[error("a=ice-ufrag and a=ice-pwd come together")]
-    HalfCredentials,
+    #[error("a=ice-ufrag and a=ice-pwd come together, of 4 and 22 to 256 characters")]
+    BadCredentials,
     #[error("the fragment has neither credentials nor candidates")]
     Empty,
 }
@@ -55,9 +56,13 @@ impl Fragment {
             }
         }
         let ice = match (ufrag, pwd) {
-            (Some(ufrag), Some(pwd)) => Some(IceCredentials { ufrag, pwd }),
+            (Some(ufrag), Some(pwd))
+                if UFRAG_LEN.contains(&ufrag.len()) && PWD_LEN.contains(&pwd.len()) =>
+            {
+                Some(IceCredentials { ufrag, pwd })
+            }
             (None, None) => None,
-            _ => return Err(FragmentError::HalfCredentials),
+            _ => return Err(FragmentError::BadCredentials),
         };
         if ice.is_none() && candidates == 0 && !end_of_candidates {
             return Err(FragmentError::Empty);

@@ -15,8 +15,8 @@ pub const MAX_OFFER_LEN: usize = 64 * 1024;
 /// Sections at most: RFC 9725 §4.4 has one audio and one video; pages may send a screen too.
 pub const MAX_SECTIONS: usize = 16;
 /// ice-ufrag and ice-pwd are 4 and 22 to 256 characters (RFC 8839 §5.4).
-const UFRAG_LEN: std::ops::RangeInclusive<usize> = 4..=256;
-const PWD_LEN: std::ops::RangeInclusive<usize> = 22..=256;
+pub(super) const UFRAG_LEN: std::ops::RangeInclusive<usize> = 4..=256;
+pub(super) const PWD_LEN: std::ops::RangeInclusive<usize> = 22..=256;
 
 /// Why an offer cannot be answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,8 +33,19 @@ pub enum OfferError {
     Fingerprint(String),
     #[error("the offer sends nothing: WHIP publishes, so a section must be sendonly or sendrecv")]
     SendsNothing,
-    #[error("no section can be taken: Amphi takes {0}, over UDP/TLS/RTP/SAVPF with rtcp-mux")]
-    NothingInCommon(String),
+    /// RFC 9725 §4.4.3: no partial success, which would mislead who publishes.
+    #[error(
+        "the {media} section (mid {mid}) cannot be taken: Amphi takes {takes}, over \
+         UDP/TLS/RTP/SAVPF with rtcp-mux; offer one of these, or leave the section out"
+    )]
+    NotTaken {
+        media: String,
+        mid: String,
+        takes: String,
+    },
+    /// RFC 9725 §4.4.1.
+    #[error("section {0} is not in the offer's BUNDLE group; set bundlePolicy to max-bundle")]
+    NotBundled(String),
 }
 
 /// `a=setup` of the offer (RFC 8842 §5).
@@ -51,6 +62,8 @@ pub struct Offer {
     pub ice: IceCredentials,
     pub fingerprint: Fingerprint,
     pub setup: Setup,
+    /// Whether there is a BUNDLE group, of which then all that is sent is part.
+    pub bundled: bool,
     pub sections: Vec<Section>,
 }
 
@@ -63,8 +76,10 @@ pub struct Section {
     pub mid: String,
     /// `None` for data channels and the unknown.
     pub kind: Option<MediaKind>,
-    /// RTP over DTLS with rtcp-mux, and the peer sends.
-    pub usable: bool,
+    /// The peer sends audio or video here.
+    pub sends: bool,
+    /// RTP over DTLS with rtcp-mux.
+    pub over_dtls: bool,
     /// In the offer's order of preference.
     pub codecs: Vec<OfferedCodec>,
     /// Retransmission payload types by what they repair (`apt`, RFC 4588 §8.6).
@@ -124,7 +139,15 @@ impl Offer {
                 .ok_or(OfferError::Lacks("a=ice-pwd"))?
                 .to_owned(),
         };
-        let fingerprint = transport("fingerprint").ok_or(OfferError::Lacks("a=fingerprint"))?;
+        // RFC 8122 §5 lets a peer give one of several hashes, each on its line.
+        let fingerprint = media
+            .iter()
+            .flat_map(|m| &m.attributes)
+            .chain(&sdp.attributes)
+            .filter(|a| a.key == "fingerprint")
+            .filter_map(|a| a.value.as_deref())
+            .min_by_key(|text| !is_sha_256(text))
+            .ok_or(OfferError::Lacks("a=fingerprint"))?;
         let setup = match transport("setup") {
             None | Some("actpass") => Setup::ActPass,
             Some("active") => Setup::Active,
@@ -141,17 +164,29 @@ impl Offer {
                     .find(|key| !m.has_attribute("sendrecv") && known(key)))
                 .copied()
         };
+        let sections: Vec<Section> = media
+            .iter()
+            .enumerate()
+            .map(|(index, m)| section(index, m, matches!(direction(m), None | Some("sendonly"))))
+            .collect();
+        let bundle: Vec<&str> = sdp
+            .attributes
+            .iter()
+            .filter(|a| a.key == "group")
+            .filter_map(|a| a.value.as_deref()?.strip_prefix("BUNDLE"))
+            .flat_map(str::split_whitespace)
+            .collect();
+        let outside = |section: &&Section| section.sends && !bundle.contains(&&*section.mid);
+        let alone = bundle.is_empty() && sections.iter().filter(|s| s.sends).count() <= 1;
+        if let Some(section) = sections.iter().find(outside).filter(|_| !alone) {
+            return Err(OfferError::NotBundled(section.mid.clone()));
+        }
         Ok(Self {
             ice,
             fingerprint: parse_fingerprint(fingerprint)?,
             setup,
-            sections: media
-                .iter()
-                .enumerate()
-                .map(|(index, m)| {
-                    section(index, m, matches!(direction(m), None | Some("sendonly")))
-                })
-                .collect(),
+            bundled: !bundle.is_empty(),
+            sections,
         })
     }
 
@@ -159,7 +194,7 @@ impl Offer {
     pub fn sends(&self, kind: MediaKind) -> bool {
         self.sections
             .iter()
-            .any(|section| section.usable && section.kind == Some(kind))
+            .any(|section| section.sends && section.kind == Some(kind))
     }
 }
 
@@ -237,7 +272,8 @@ fn section(index: usize, m: &MediaDescription, sends: bool) -> Section {
         formats: m.media_name.formats.clone(),
         mid: value(&m.attributes, "mid").map_or_else(|| index.to_string(), str::to_owned),
         kind,
-        usable: kind.is_some() && over_dtls && open && m.has_attribute("rtcp-mux") && sends,
+        sends: kind.is_some() && open && sends,
+        over_dtls: over_dtls && m.has_attribute("rtcp-mux"),
         codecs,
         rtx,
         extensions: all("extmap")
@@ -290,12 +326,18 @@ fn value<'a>(attributes: &'a [Attribute], key: &str) -> Option<&'a str> {
     attributes.iter().find(|a| a.key == key)?.value.as_deref()
 }
 
+fn is_sha_256(fingerprint: &str) -> bool {
+    fingerprint
+        .split_once(' ')
+        .is_some_and(|(algorithm, _)| algorithm.eq_ignore_ascii_case("sha-256"))
+}
+
 fn parse_fingerprint(text: &str) -> Result<Fingerprint, OfferError> {
     let bad = || OfferError::Fingerprint(text.chars().take(120).collect());
-    let (algorithm, hex) = text.split_once(' ').ok_or_else(bad)?;
-    if !algorithm.eq_ignore_ascii_case("sha-256") {
-        return Err(bad());
-    }
+    let (_, hex) = text
+        .split_once(' ')
+        .filter(|_| is_sha_256(text))
+        .ok_or_else(bad)?;
     let bytes: Option<Vec<u8>> = hex
         .trim()
         .split(':')

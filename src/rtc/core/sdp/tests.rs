@@ -127,25 +127,59 @@ fn the_offers_order_decides_the_codec() {
 }
 
 #[test]
-fn what_cannot_be_taken_is_rejected_in_its_place() {
-    let no_codec = OFFER.replace("opus/48000", "G722/8000");
-    let (text, agreement) = answered(&no_codec).expect("the video is taken");
+fn what_does_not_send_is_rejected_in_its_place() {
+    let receiving = OFFER.replacen("a=sendonly", "a=recvonly", 1);
+    let (text, agreement) = answered(&receiving).expect("the video is taken");
     assert_eq!(agreement.media.len(), 1);
     assert!(
         text.contains("m=audio 0 UDP/TLS/RTP/SAVPF 111 63\r\n"),
         "{text}"
     );
     assert!(text.contains("a=group:BUNDLE 1\r\n"));
-    let unknown = no_codec.replace("H264", "H261").replace("VP8", "VP7");
-    assert!(matches!(
-        answered(&unknown),
-        Err(OfferError::NothingInCommon(_))
-    ));
-    let receiving = OFFER.replace("a=sendonly", "a=recvonly");
+    let all = OFFER.replace("a=sendonly", "a=recvonly");
+    assert_eq!(answered(&all).map(drop), Err(OfferError::SendsNothing));
+}
+
+/// RFC 9725 §4.4.3: no partial success.
+#[test]
+fn what_is_sent_and_cannot_be_taken_fails_the_whole() {
+    let check = |from: &str, to: &str, expect: &str| {
+        let error = answered(&OFFER.replace(from, to)).expect_err("refused");
+        let is_it = matches!(&error, OfferError::NotTaken { media, .. } if media == expect);
+        assert!(is_it, "{from} → {to}: {error}");
+        assert!(error.to_string().contains("H264, VP8"), "{error}");
+    };
+    check("opus/48000", "G722/8000", "audio");
+    check("opus/48000", "opus/44100", "audio");
+    check("SAVPF 102 103 96 97", "SAVPF 98 99", "video");
+    check("m=video 9 UDP/TLS/", "m=video 9 ", "video");
+    check("a=rtcp-mux\r\na=rtcp-rsize\r\n", "", "audio");
+}
+
+/// RFC 9725 §4.4.1: one transport for all.
+#[test]
+fn all_that_is_sent_is_bundled() {
+    let apart = OFFER.replace("a=group:BUNDLE 0 1", "a=group:BUNDLE 0");
     assert_eq!(
-        answered(&receiving).map(drop),
-        Err(OfferError::SendsNothing)
+        answered(&apart).map(drop),
+        Err(OfferError::NotBundled("1".to_owned()))
     );
+    let without = OFFER.replace("a=group:BUNDLE 0 1\r\n", "");
+    assert_eq!(
+        answered(&without).map(drop),
+        Err(OfferError::NotBundled("0".to_owned()))
+    );
+    let (audio, _) = without.split_once("m=video").expect("a video section");
+    let (text, _) = answered(audio).expect("one section needs no group");
+    assert!(!text.contains("BUNDLE"), "{text}");
+}
+
+#[test]
+fn the_fingerprint_of_sha_256_is_found_among_others() {
+    let line = "a=fingerprint:sha-256 DA";
+    let two = OFFER.replace(line, &format!("a=fingerprint:sha-1 AB:CD\r\n{line}"));
+    let (_, agreement) = answered(&two).expect("answered");
+    assert_eq!(agreement.remote_fingerprint.0[0], 0xDA);
 }
 
 #[test]
@@ -185,7 +219,13 @@ fn fragments() {
     let parsed = Fragment::parse(restart).expect("good");
     assert_eq!(parsed.ice.map(|ice| ice.ufrag).as_deref(), Some("ysXw"));
     assert_eq!(parsed.candidates, 1);
-    for bad in ["", "hello", "a=ice-ufrag:x\r\n", "aa=b\r\n"] {
+    for bad in [
+        "",
+        "hello",
+        "a=ice-ufrag:ysXw\r\n",
+        "aa=b\r\n",
+        "a=ice-ufrag:\r\na=ice-pwd:\r\n",
+    ] {
         assert!(Fragment::parse(bad).is_err(), "{bad:?}");
     }
     let ours = fragment::restart_answer("audio", "0", "0 1", &local(), &settings().candidates);
