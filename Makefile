@@ -43,14 +43,17 @@ test: $(STAMPS)/run-packages $(STAMPS)/test-packages player/dist/.built tests/br
 	@echo '==> server: unit and integration tests'
 	@cargo test --no-fail-fast 2>&1 | tee $(LOGS)/cargo.log
 	@echo '==> a real browser publishes and watches'
-	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node --test --test-concurrency=1 --test-reporter=spec 'tests/browser/'*.test.mjs 2>&1 | tee $(LOGS)/browser.log
+	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node --test --test-concurrency=1 --test-reporter=spec tests/browser/pages.test.mjs 2>&1 | tee $(LOGS)/browser.log
 	@echo '==> all that ran'
 	@grep -hE '^     Running|^test result:' $(LOGS)/cargo.log
 	@grep -hE 'Test Files|  Tests' $(LOGS)/pages.log
 	@grep -hE '^ℹ (tests|pass|fail|skipped)' $(LOGS)/browser.log
 
-bench: $(STAMPS)/run-packages $(STAMPS)/test-packages $(STAMPS)/bench-packages player/dist/.built ## the budgets, measured
+bench: $(STAMPS)/run-packages $(STAMPS)/test-packages $(STAMPS)/bench-packages player/dist/.built tests/browser/node_modules/.installed ## the budgets, measured
 	@cargo bench
+	@cargo build --quiet
+	@echo '==> glass to glass, in a real browser'
+	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node --test --test-concurrency=1 --test-reporter=spec tests/browser/live.test.mjs
 
 fuzz: ## a minute on each fuzz target (needs a nightly toolchain and cargo-fuzz)
 	@command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked

@@ -136,7 +136,7 @@ export function untilShow(page, name, timeout = 20_000) {
 }
 
 /** Waits until pictures move. */
-export async function untilMoving(page, timeout = 20_000) {
+export async function untilMoving(page, timeout = 60_000) {
   await page.waitForFunction(() => {
     const video = document.querySelector("hls-video")?.nativeEl;
     return video && video.readyState >= 3 && !video.paused && video.currentTime > 0;
