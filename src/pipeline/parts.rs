@@ -28,12 +28,16 @@ impl Grid {
 }
 
 /// Asks the encoders for a key frame where a segment begins. `tee` is what feeds all of them.
+///
+/// The very first frame is one unasked. To ask for it would make it the last: GStreamer 1.22's
+/// encoder base notes that request with the 1000 hours x264enc adds to its times, and takes every
+/// later one for older.
 pub fn force_key_frames(tee: &gst::Element, grid: Grid) -> anyhow::Result<()> {
     let pad = tee.static_pad("sink").context("no sink pad")?;
     let mut last = None;
     watch_buffers(&pad, move |pad, time| {
         let (segment, _) = grid.cell(time);
-        if last.replace(segment) != Some(segment) {
+        if last.replace(segment).is_some_and(|before| before != segment) {
             let event = gst_video::DownstreamForceKeyUnitEvent::builder()
                 .running_time(time)
                 .all_headers(true)
@@ -90,6 +94,7 @@ fn frames(sample: &gst::Sample, rendition: &str) -> Vec<FromChild> {
         .segment()
         .and_then(|s| s.downcast_ref::<gst::ClockTime>());
     let mut part: Option<(gst::ClockTime, Duration, bool)> = None;
+    let mut independent = None;
     let mut bytes = Vec::new();
     for buffer in list.iter() {
         let flags = buffer.flags();
@@ -114,6 +119,9 @@ fn frames(sample: &gst::Sample, rendition: &str) -> Vec<FromChild> {
             let starts_segment = !flags.contains(gst::BufferFlags::DELTA_UNIT);
             part = time.map(|time| (time, duration.into(), starts_segment));
         }
+        if !header {
+            independent.get_or_insert(!flags.contains(gst::BufferFlags::DELTA_UNIT));
+        }
         bytes.extend_from_slice(&map);
     }
     if let Some((time, duration, segment_start)) = part {
@@ -121,7 +129,7 @@ fn frames(sample: &gst::Sample, rendition: &str) -> Vec<FromChild> {
             rendition: rendition.to_owned(),
             decode_time: time.into(),
             duration,
-            independent: segment_start,
+            independent: independent.unwrap_or_default(),
             segment_start,
             bytes: bytes.into(),
         });
