@@ -35,7 +35,7 @@ impl Grid {
 pub fn force_key_frames(tee: &gst::Element, grid: Grid) -> anyhow::Result<()> {
     let pad = tee.static_pad("sink").context("no sink pad")?;
     let mut last = None;
-    watch_buffers(&pad, move |pad, time| {
+    watch_buffers(&pad, move |pad, _, time| {
         let (segment, _) = grid.cell(time);
         if last.replace(segment).is_some_and(|before| before != segment) {
             let event = gst_video::DownstreamForceKeyUnitEvent::builder()
@@ -48,14 +48,16 @@ pub fn force_key_frames(tee: &gst::Element, grid: Grid) -> anyhow::Result<()> {
     })
 }
 
-/// Tells cmafmux, which follows `parser`, to cut where a part or a segment begins.
+/// Tells cmafmux, which follows `parser`, to cut where a part or a segment begins. Only a key
+/// frame begins a segment: cmafmux marks as independent what it is told to begin.
 pub fn split(parser: &gst::Element, grid: Grid) -> anyhow::Result<()> {
     let pad = parser.static_pad("src").context("no source pad")?;
     let mut last: Option<(u64, u64)> = None;
-    watch_buffers(&pad, move |pad, time| {
+    watch_buffers(&pad, move |pad, buffer, time| {
         let now = grid.cell(time);
         if let Some(before) = last.replace(now).filter(|before| *before != now) {
-            let chunk = before.0 == now.0;
+            let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+            let chunk = before.0 == now.0 || !key;
             let structure = gst::Structure::builder("FMP4MuxSplitNow")
                 .field("chunk", chunk)
                 .build();
@@ -94,7 +96,6 @@ fn frames(sample: &gst::Sample, rendition: &str) -> Vec<FromChild> {
         .segment()
         .and_then(|s| s.downcast_ref::<gst::ClockTime>());
     let mut part: Option<(gst::ClockTime, Duration, bool)> = None;
-    let mut independent = None;
     let mut bytes = Vec::new();
     for buffer in list.iter() {
         let flags = buffer.flags();
@@ -119,9 +120,6 @@ fn frames(sample: &gst::Sample, rendition: &str) -> Vec<FromChild> {
             let starts_segment = !flags.contains(gst::BufferFlags::DELTA_UNIT);
             part = time.map(|time| (time, duration.into(), starts_segment));
         }
-        if !header {
-            independent.get_or_insert(!flags.contains(gst::BufferFlags::DELTA_UNIT));
-        }
         bytes.extend_from_slice(&map);
     }
     if let Some((time, duration, segment_start)) = part {
@@ -129,7 +127,7 @@ fn frames(sample: &gst::Sample, rendition: &str) -> Vec<FromChild> {
             rendition: rendition.to_owned(),
             decode_time: time.into(),
             duration,
-            independent: independent.unwrap_or_default(),
+            independent: segment_start,
             segment_start,
             bytes: bytes.into(),
         });
@@ -140,19 +138,19 @@ fn frames(sample: &gst::Sample, rendition: &str) -> Vec<FromChild> {
 /// Calls `f` with the running time of each buffer that passes `pad`, before it passes.
 fn watch_buffers(
     pad: &gst::Pad,
-    f: impl FnMut(&gst::Pad, gst::ClockTime) + Send + 'static,
+    f: impl FnMut(&gst::Pad, &gst::BufferRef, gst::ClockTime) + Send + 'static,
 ) -> anyhow::Result<()> {
     let f = std::sync::Mutex::new(f);
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         let segment = pad
             .sticky_event::<gst::event::Segment>(0)
             .and_then(|event| event.segment().downcast_ref::<gst::ClockTime>().cloned());
-        let pts = info.buffer().and_then(|buffer| buffer.pts());
-        let time = segment
-            .zip(pts)
-            .and_then(|(segment, pts)| segment.to_running_time(pts));
-        if let (Some(time), Ok(mut f)) = (time, f.lock()) {
-            f(pad, time);
+        if let Some(buffer) = info.buffer()
+            && let Some((segment, pts)) = segment.zip(buffer.pts())
+            && let Some(time) = segment.to_running_time(pts)
+            && let Ok(mut f) = f.lock()
+        {
+            f(pad, buffer, time);
         }
         gst::PadProbeReturn::Ok
     })
