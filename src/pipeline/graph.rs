@@ -13,6 +13,7 @@ use super::parts::{self, Grid};
 use super::run::Outbox;
 use crate::program::core::ladder::VideoRendition;
 use crate::program::core::layout::Tile;
+use crate::program::core::lip_sync::{LipSync, Report};
 use crate::program::core::wire::{InputId, InputSpec, Start};
 use crate::room::MediaKind;
 
@@ -21,6 +22,8 @@ const UPSTREAM_LATENCY: gst::ClockTime =
     gst::ClockTime::from_mseconds(input::JITTER_MS as u64 + 40);
 /// What the encoders still hold is given this long to come out at the end.
 const FINISH_WITHIN: Duration = Duration::from_secs(3);
+/// Sound whose times are off by more is moved: half of what an ear tells apart from its picture.
+const MIX_ALIGNMENT: gst::ClockTime = gst::ClockTime::from_mseconds(20);
 /// Of the mixed sound, and of all before it.
 const AUDIO_CAPS: &str = "audio/x-raw,format=S16LE,layout=interleaved,rate=48000,channels=2";
 
@@ -29,6 +32,7 @@ pub struct Graph {
     compositor: gst::Element,
     audio_mixer: gst::Element,
     inputs: BTreeMap<InputId, Branch>,
+    lip_sync: LipSync,
     tiles: Vec<(InputId, Tile)>,
     outbox: Outbox,
 }
@@ -68,6 +72,7 @@ impl Graph {
             compositor,
             audio_mixer,
             inputs,
+            lip_sync: LipSync::default(),
             tiles,
             outbox,
         })
@@ -78,18 +83,17 @@ impl Graph {
     }
 
     /// Runs on the machine's monotonic clock. With the base time of the child before, running
-    /// time goes on where it was. Returns the base time in nanoseconds.
-    pub fn play(&self, base_time_ns: Option<u64>) -> anyhow::Result<u64> {
+    /// time goes on where it was.
+    pub fn play(&self, base_time: Duration) -> anyhow::Result<()> {
         let clock = gst::SystemClock::obtain();
         self.pipeline.use_clock(Some(&clock));
         self.pipeline.set_start_time(gst::ClockTime::NONE);
-        let now = clock.time();
-        let base_time = base_time_ns.map_or(now, gst::ClockTime::from_nseconds);
+        let base_time = gst::ClockTime::try_from(base_time).context("the base time")?;
         self.pipeline.set_base_time(base_time);
         self.pipeline
             .set_state(gst::State::Playing)
             .context("the graph does not start")?;
-        Ok(base_time.nseconds())
+        Ok(())
     }
 
     pub fn add_input(&mut self, spec: &InputSpec) -> anyhow::Result<()> {
@@ -101,6 +105,7 @@ impl Graph {
         // An input that this machine cannot decode is no reason to end the program.
         match Branch::new(spec, &self.pipeline, mixer, self.outbox.clone()) {
             Ok(branch) => {
+                self.lip_sync.add(spec);
                 self.inputs.insert(spec.id, branch);
                 self.place();
             }
@@ -112,6 +117,7 @@ impl Graph {
     pub fn remove_input(&mut self, id: InputId) {
         if let Some(branch) = self.inputs.remove(&id) {
             branch.remove(&self.pipeline);
+            self.lip_sync.remove(id);
         }
     }
 
@@ -120,9 +126,21 @@ impl Graph {
         self.place();
     }
 
-    pub fn rtp(&self, id: InputId, packet: Bytes) {
+    pub fn rtp(&self, id: InputId, arrival: Duration, packet: Bytes) {
         if let Some(branch) = self.inputs.get(&id) {
-            branch.push(packet);
+            branch.push(arrival, packet);
+        }
+    }
+
+    /// Keeps an input's sound and picture together.
+    pub fn sender_report(&mut self, id: InputId, report: Report) {
+        let Some(seen) = self.inputs.get(&id).and_then(Branch::last_seen) else {
+            return;
+        };
+        for (id, delay) in self.lip_sync.report(id, report, seen) {
+            if let Some(branch) = self.inputs.get(&id) {
+                branch.delay(delay);
+            }
         }
     }
 
@@ -161,10 +179,11 @@ fn description(start: &Start) -> anyhow::Result<String> {
          ! {raw} ! tee name=program \
          videotestsrc is-live=true pattern=black ! {raw} ! queue max-size-buffers=2 ! canvas. \
          audiomixer name=mix ignore-inactive-pads=true min-upstream-latency={latency_ns} \
-           start-time-selection=first output-buffer-duration=20000000 \
+           start-time-selection=first output-buffer-duration=20000000 alignment-threshold={} \
          ! {AUDIO_CAPS} ! queue max-size-time=500000000 \
          ! {} ! aacparse name=cut-{audio} ! {} ! appsink name=out-{audio} sync=false async=false \
          audiotestsrc is-live=true wave=silence samplesperbuffer=960 ! {AUDIO_CAPS} ! queue ! mix. ",
+        MIX_ALIGNMENT.nseconds(),
         audio_encoder(ladder.audio.bitrate_bps),
         muxer(),
         audio = ladder.audio.name,

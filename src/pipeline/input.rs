@@ -1,5 +1,6 @@
 //! A publisher's track on its way into the mix: jitter buffer, depayloader, decoder, mixer pad.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -8,11 +9,15 @@ use gst::prelude::*;
 
 use super::run::Outbox;
 use crate::program::core::layout::Tile;
+use crate::program::core::lip_sync::Seen;
 use crate::program::core::wire::{FromChild, InputId, InputSpec};
 use crate::room::{Codec, MediaKind};
 
 /// How long a late packet is waited for; paid only when one is late.
 pub const JITTER_MS: u32 = 80;
+/// Decoded media that waits for its turn in the mix: what keeps lips and voice together, and the
+/// mixers' patience. What is older than that is dropped: a mixer that hangs must not stop decoders.
+const MAX_QUEUED: gst::ClockTime = gst::ClockTime::from_mseconds(1_000);
 /// A publisher is asked for a key frame no more often, whatever the decoder wishes.
 const KEY_FRAME_EVERY: Duration = Duration::from_millis(500);
 /// Frames of speakers stand on the black canvas.
@@ -24,6 +29,9 @@ pub struct Branch {
     mixer: gst::Element,
     mixer_pad: gst::Pad,
     kind: MediaKind,
+    jitter_buffer: gst::Element,
+    last_seen: Arc<Mutex<Option<Seen>>>,
+    delay: Arc<Mutex<Duration>>,
 }
 
 impl Branch {
@@ -42,6 +50,9 @@ impl Branch {
         if kind == MediaKind::Video {
             pass_on_key_frame_requests(&source, spec.id, outbox)?;
         }
+        let jitter_buffer = bin.by_name("jitter").context("no jitter buffer")?;
+        let (last_seen, delay) = Default::default();
+        note_what_leaves(&jitter_buffer, &last_seen, &delay)?;
         pipeline.add(&bin)?;
         let mixer_pad = mixer
             .request_pad_simple("sink_%u")
@@ -56,6 +67,9 @@ impl Branch {
             mixer: mixer.clone(),
             mixer_pad,
             kind,
+            jitter_buffer,
+            last_seen,
+            delay,
         };
         branch.place(None);
         let output = branch.bin.static_pad("src").context("no output")?;
@@ -64,9 +78,28 @@ impl Branch {
         Ok(branch)
     }
 
-    pub fn push(&self, packet: Bytes) {
+    /// A packet, and the running time at which it came to the server.
+    pub fn push(&self, arrival: Duration, packet: Bytes) {
+        let mut buffer = gst::Buffer::from_slice(packet);
+        if let Some(buffer) = buffer.get_mut() {
+            buffer.set_pts(gst::ClockTime::try_from(arrival).ok());
+        }
         // Fails only while the branch is being removed.
-        let _ = self.source.push_buffer(gst::Buffer::from_slice(packet));
+        let _ = self.source.push_buffer(buffer);
+    }
+
+    /// The newest packet that left the jitter buffer.
+    pub fn last_seen(&self) -> Option<Seen> {
+        *self.last_seen.lock().ok()?
+    }
+
+    /// Shows, or sounds, this much later than the packets' arrival says.
+    pub fn delay(&self, delay: Duration) {
+        if let Ok(mut now) = self.delay.lock() {
+            *now = delay;
+        }
+        let delay_ns = i64::try_from(delay.as_nanos()).unwrap_or(0);
+        self.jitter_buffer.set_property("ts-offset", delay_ns);
     }
 
     /// Shows the picture in its tile, or not at all.
@@ -107,26 +140,49 @@ fn description(spec: &InputSpec) -> String {
         Codec::Av1 => "rtpav1depay wait-for-keyframe=true request-keyframe=true ! av1dec",
         Codec::Opus => "rtpopusdepay ! opusdec plc=true",
     };
-    let (media, after) = match spec.codec.kind() {
-        // The newest frames matter; a mixer that waits must not make the decoder wait.
-        MediaKind::Video => (
-            "video",
-            "queue max-size-buffers=3 max-size-bytes=0 max-size-time=0 leaky=downstream",
-        ),
+    let (media, convert) = match spec.codec.kind() {
+        MediaKind::Video => ("video", ""),
         MediaKind::Audio => (
             "audio",
-            "audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=2 \
-             ! queue max-size-buffers=0 max-size-bytes=0 max-size-time=200000000 leaky=downstream",
+            "audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=2 !",
         ),
     };
+    let queue_ns = MAX_QUEUED.nseconds();
     format!(
-        "appsrc name=source is-live=true do-timestamp=true format=time max-bytes=4000000 leaky-type=downstream \
+        "appsrc name=source is-live=true format=time max-bytes=4000000 leaky-type=downstream \
          caps=application/x-rtp,media={media},encoding-name={},clock-rate={},payload={} \
-         ! rtpjitterbuffer latency={JITTER_MS} drop-on-latency=true do-lost=true ! {decoder} ! {after}",
+         ! rtpjitterbuffer name=jitter latency={JITTER_MS} drop-on-latency=true do-lost=true ! {decoder} ! {convert} \
+         queue max-size-buffers=0 max-size-bytes=0 max-size-time={queue_ns} leaky=downstream",
         spec.codec.encoding_name(),
         spec.clock_rate,
         spec.payload_type,
     )
+}
+
+/// Keeps the newest packet's times, as they would be without our delay.
+fn note_what_leaves(
+    jitter_buffer: &gst::Element,
+    last_seen: &Arc<Mutex<Option<Seen>>>,
+    delay: &Arc<Mutex<Duration>>,
+) -> anyhow::Result<()> {
+    let pad = jitter_buffer.static_pad("src").context("no source pad")?;
+    let (last_seen, delay) = (last_seen.clone(), delay.clone());
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if let Some(buffer) = info.buffer()
+            && let Some(pts) = buffer.pts()
+            && let Ok(packet) = buffer.map_readable()
+            && let Some(rtp) = packet.get(4..8)
+            && let (Ok(delay), Ok(mut last_seen)) = (delay.lock(), last_seen.lock())
+        {
+            *last_seen = Some(Seen {
+                rtp: u32::from_be_bytes([rtp[0], rtp[1], rtp[2], rtp[3]]),
+                running_time: Duration::from(pts).saturating_sub(*delay),
+            });
+        }
+        gst::PadProbeReturn::Ok
+    })
+    .context("no probe")?;
+    Ok(())
 }
 
 /// The depayloader asks upstream for a key frame at the start and after a loss; upstream is the

@@ -37,7 +37,10 @@ pub fn force_key_frames(tee: &gst::Element, grid: Grid) -> anyhow::Result<()> {
     let mut last = None;
     watch_buffers(&pad, move |pad, _, time| {
         let (segment, _) = grid.cell(time);
-        if last.replace(segment).is_some_and(|before| before != segment) {
+        if last
+            .replace(segment)
+            .is_some_and(|before| before != segment)
+        {
             let event = gst_video::DownstreamForceKeyUnitEvent::builder()
                 .running_time(time)
                 .all_headers(true)

@@ -10,6 +10,7 @@ use anyhow::Context;
 use gst::prelude::*;
 
 use super::graph::Graph;
+use crate::program::core::lip_sync::Report;
 use crate::program::core::wire::{self, FromChild, LENGTH, ToChild};
 
 /// Frames that wait for the parent, some seconds of a ladder; when it does not read, the graph
@@ -57,10 +58,7 @@ fn work(incoming: &mut UnixStream, outbox: Outbox) -> anyhow::Result<()> {
         anyhow::bail!("the parent's first message is not Start");
     };
     let mut graph = Graph::new(&start, outbox.clone())?;
-    let base_time = graph.play(start.base_time_ns)?;
-    let _ = outbox.send(FromChild::Ready {
-        base_time_ns: base_time,
-    });
+    graph.play(start.base_time)?;
     let ended = watch(graph.bus(), outbox);
     while let Some(message) = read_message(incoming)? {
         match message {
@@ -68,7 +66,14 @@ fn work(incoming: &mut UnixStream, outbox: Outbox) -> anyhow::Result<()> {
             ToChild::AddInput(spec) => graph.add_input(&spec)?,
             ToChild::RemoveInput(id) => graph.remove_input(id),
             ToChild::Layout(tiles) => graph.layout(&tiles),
-            ToChild::Rtp { input, packet } => graph.rtp(input, packet),
+            ToChild::Rtp {
+                input,
+                arrival,
+                packet,
+            } => graph.rtp(input, arrival, packet),
+            ToChild::SenderReport { input, ntp, rtp } => {
+                graph.sender_report(input, Report { ntp, rtp });
+            }
             ToChild::Stop => {
                 graph.finish(&ended);
                 return Ok(());

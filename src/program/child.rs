@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -18,8 +17,8 @@ use tracing::{Instrument, info, warn};
 
 use super::core::life::{Action, Life};
 use super::core::wire::{self, FromChild, InputId, InputSpec, LENGTH, Start, ToChild};
-use super::feed::{Feed, MAX_PACKETS, Wanted};
-use super::{Event, ProgramSettings};
+use super::feed::{Feed, MAX_PACKETS, Media, Wanted};
+use super::{Epoch, Event, ProgramSettings};
 
 /// Parts that wait for the house: some seconds of a ladder.
 const MAX_EVENTS: usize = 256;
@@ -40,7 +39,7 @@ pub struct Program {
 impl Program {
     /// Starts a child and the task that holds it; call it inside a tokio runtime.
     /// [`Event::Ended`] comes last.
-    pub fn start(settings: ProgramSettings) -> (Self, mpsc::Receiver<Event>) {
+    pub fn start(settings: ProgramSettings, epoch: Epoch) -> (Self, mpsc::Receiver<Event>) {
         let canvas = settings.ladder.video.first();
         let canvas_px = canvas.map_or((1280, 720), |video| (video.width_px, video.height_px));
         let (packets, incoming) = mpsc::channel(MAX_PACKETS);
@@ -50,17 +49,17 @@ impl Program {
         let pid = Arc::new(AtomicU32::new(0));
         let keeper = Keeper {
             settings,
+            epoch,
             life: Life::new(Instant::now()),
             packets: incoming,
             wanted: to_have,
             events,
             stop: stop.clone(),
             pid: pid.clone(),
-            base_time_ns: None,
             made_parts: false,
         };
         tokio::spawn(keeper.run().in_current_span());
-        let feed = Feed::new(packets, wanted, canvas_px);
+        let feed = Feed::new(packets, wanted, canvas_px, epoch);
         (Self { feed, stop, pid }, receiver)
     }
 
@@ -87,13 +86,13 @@ impl Drop for Program {
 
 struct Keeper {
     settings: ProgramSettings,
+    epoch: Epoch,
     life: Life,
-    packets: mpsc::Receiver<(InputId, Bytes)>,
+    packets: mpsc::Receiver<Media>,
     wanted: watch::Receiver<Wanted>,
     events: mpsc::Sender<Event>,
     stop: CancellationToken,
     pid: Arc<AtomicU32>,
-    base_time_ns: Option<u64>,
     /// Some child of this broadcast has made parts, so another one is a restart.
     made_parts: bool,
 }
@@ -177,7 +176,7 @@ impl Keeper {
             ladder: self.settings.ladder.clone(),
             segment: self.settings.segment,
             part: self.settings.part,
-            base_time_ns: self.base_time_ns,
+            base_time: self.epoch.base_time,
         });
         wire::write(&start, &mut out).map_err(std::io::Error::other)?;
         Ok(Running {
@@ -242,15 +241,12 @@ impl Keeper {
                 },
                 Some(packet) = self.packets.recv() => {
                     let mut next = Some(packet);
-                    for _ in 0..BATCH {
-                        let Some((input, packet)) = next else { break };
+                    for left in (0..BATCH).rev() {
+                        let Some(Media { input, message }) = next else { break };
                         if has.inputs.contains_key(&input) {
-                            put(&ToChild::Rtp { input, packet }, &mut out);
+                            put(&message, &mut out);
                         }
-                        next = self.packets.try_recv().ok();
-                    }
-                    if let Some((input, packet)) = next {
-                        put(&ToChild::Rtp { input, packet }, &mut out);
+                        next = if left > 0 { self.packets.try_recv().ok() } else { None };
                     }
                 }
                 () = tokio::time::sleep_until(due.into()) => {
@@ -271,10 +267,6 @@ impl Keeper {
 
     async fn handle(&mut self, frame: FromChild) {
         let event = match frame {
-            FromChild::Ready { base_time_ns } => {
-                self.base_time_ns.get_or_insert(base_time_ns);
-                return;
-            }
             FromChild::Init { rendition, bytes } => Event::Init { rendition, bytes },
             FromChild::Part {
                 rendition,

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::core::layout::{self, Tile};
-use super::core::wire::{InputId, InputSpec};
+use super::core::wire::{InputId, InputSpec, ToChild};
+use super::epoch::Epoch;
 
 /// Packets that wait for the child: about two seconds of four 720p speakers, so that what comes
 /// while a first child starts is not lost.
@@ -21,28 +23,37 @@ pub(super) struct Wanted {
     pub tiles: Vec<(InputId, Tile)>,
 }
 
+/// A message about one input, for a child that has it.
+pub(super) struct Media {
+    pub input: InputId,
+    pub message: ToChild,
+}
+
 /// A handle to a running program's inputs: cheap to clone, and it never waits.
 #[derive(Clone)]
 pub struct Feed(Arc<Inner>);
 
 struct Inner {
-    packets: mpsc::Sender<(InputId, Bytes)>,
+    packets: mpsc::Sender<Media>,
     wanted: watch::Sender<Wanted>,
     canvas_px: (u32, u32),
+    epoch: Epoch,
     dropped: AtomicU64,
 }
 
 impl Feed {
     pub(super) fn new(
-        packets: mpsc::Sender<(InputId, Bytes)>,
+        packets: mpsc::Sender<Media>,
         wanted: watch::Sender<Wanted>,
         canvas_px: (u32, u32),
+        epoch: Epoch,
     ) -> Self {
         let dropped = AtomicU64::new(0);
         Self(Arc::new(Inner {
             packets,
             wanted,
             canvas_px,
+            epoch,
             dropped,
         }))
     }
@@ -69,8 +80,24 @@ impl Feed {
     }
 
     /// One packet of an input. Dropped, and counted, when the child does not keep up.
-    pub fn rtp(&self, input: InputId, packet: Bytes) {
-        if self.0.packets.try_send((input, packet)).is_err() {
+    pub fn rtp(&self, input: InputId, arrival: Instant, packet: Bytes) {
+        let arrival = self.0.epoch.running_time(arrival);
+        let rtp = ToChild::Rtp {
+            input,
+            arrival,
+            packet,
+        };
+        self.send(input, rtp);
+    }
+
+    /// What ties an input's RTP timestamps to its publisher's clock, so that its sound and its
+    /// picture are shown together.
+    pub fn sender_report(&self, input: InputId, ntp: u64, rtp: u32) {
+        self.send(input, ToChild::SenderReport { input, ntp, rtp });
+    }
+
+    fn send(&self, input: InputId, message: ToChild) {
+        if self.0.packets.try_send(Media { input, message }).is_err() {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -1,10 +1,12 @@
 //! WHAT THE AUDIENCE SEES, the parent's side: a pipeline child is started, fed and watched.
 //!
 //! Read [`core`] (the frames on the socket, the child's life, layout and ladder), then [`feed`]
-//! (the room's packets on their way in) and [`child`] (the task that holds the process).
+//! (the room's packets on their way in), [`epoch`] (where running time begins) and [`child`] (the
+//! task that holds the process).
 
 pub mod child;
 pub mod core;
+pub mod epoch;
 pub mod feed;
 
 use std::path::PathBuf;
@@ -15,6 +17,7 @@ use bytes::Bytes;
 pub use child::Program;
 pub use core::ladder::Ladder;
 pub use core::wire::{InputId, InputSpec};
+pub use epoch::Epoch;
 pub use feed::Feed;
 
 #[derive(Debug, Clone)]

@@ -122,10 +122,13 @@ impl Sink for Publisher {
 
     fn rtp(&mut self, track: TrackId, packet: ReceivedRtp) {
         if let Some((feed, input)) = self.route(track) {
-            feed.rtp(*input, packet.packet);
+            feed.rtp(*input, packet.arrival, packet.packet);
         }
     }
 
-    /// The pipeline ties sound to picture by their arrival.
-    fn sender_report(&mut self, _: TrackId, _: SenderReport) {}
+    fn sender_report(&mut self, track: TrackId, report: SenderReport) {
+        if let Some((feed, input)) = self.route(track) {
+            feed.sender_report(*input, report.ntp, report.rtp);
+        }
+    }
 }

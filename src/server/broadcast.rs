@@ -42,11 +42,12 @@ pub struct Broadcast {
 impl Broadcast {
     pub fn start(id: BroadcastId, room: Arc<OpenRoom>, tools: &Tools) -> Self {
         let started_at = Utc::now();
+        let epoch = program::Epoch::for_start_now(tools.program.segment);
         let ladder = &tools.program.ladder;
         let live = Arc::new(Live::new(
             tools.hls.clone(),
             id,
-            started_at,
+            epoch.wall.into(),
             settings::hls_renditions(ladder),
         ));
         let recorder = tools.archive.as_ref().map(|archive| {
@@ -59,7 +60,7 @@ impl Broadcast {
         });
         let (program, events) = {
             let span = info_span!("program", room = %room.id(), id = %id);
-            span.in_scope(|| Program::start(tools.program.clone()))
+            span.in_scope(|| Program::start(tools.program.clone(), epoch))
         };
         let (end, ended) = watch::channel(false);
         let work = Work {

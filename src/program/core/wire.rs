@@ -33,9 +33,9 @@ pub struct Start {
     pub ladder: Ladder,
     pub segment: Duration,
     pub part: Duration,
-    /// The pipeline's base time on the machine's monotonic clock, in ns, as the broadcast's
-    /// first child said it in [`FromChild::Ready`]: so running time goes on over children.
-    pub base_time_ns: Option<u64>,
+    /// Where running time is zero, on the machine's monotonic clock: the same for every child of
+    /// a broadcast, so that its timeline goes on.
+    pub base_time: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +48,16 @@ pub enum ToChild {
     Layout(Vec<(InputId, Tile)>),
     Rtp {
         input: InputId,
+        /// Running time.
+        arrival: Duration,
         packet: Bytes,
+    },
+    /// What ties an input's RTP timestamps to its publisher's clock (RFC 3550 §6.4.1).
+    SenderReport {
+        input: InputId,
+        /// 64-bit NTP time, seconds since 1900 in the upper half.
+        ntp: u64,
+        rtp: u32,
     },
     /// Finish the last segment and end.
     Stop,
@@ -56,9 +65,6 @@ pub enum ToChild {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromChild {
-    Ready {
-        base_time_ns: u64,
-    },
     Init {
         rendition: String,
         bytes: Bytes,
@@ -137,11 +143,14 @@ mod tests {
     fn messages_come_out_as_they_went_in() {
         round_trip(ToChild::Rtp {
             input: InputId(7),
+            arrival: Duration::from_micros(1_000_001),
             packet: Bytes::from_static(&[0x80; 1200]),
         });
         round_trip(ToChild::Stop);
-        round_trip(FromChild::Ready {
-            base_time_ns: u64::MAX,
+        round_trip(ToChild::SenderReport {
+            input: InputId(7),
+            ntp: u64::MAX,
+            rtp: 1,
         });
         round_trip(FromChild::LastWord("no encoder".into()));
     }
