@@ -43,11 +43,11 @@ test: $(STAMPS)/run-packages $(STAMPS)/test-packages player/dist/.built tests/br
 	@echo '==> server: unit and integration tests'
 	@cargo test --no-fail-fast 2>&1 | tee $(LOGS)/cargo.log
 	@echo '==> a real browser publishes and watches'
-	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node --test --test-concurrency=1 --test-reporter=spec tests/browser/pages.test.mjs 2>&1 | tee $(LOGS)/browser.log
+	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node --test --test-concurrency=1 --test-reporter=spec tests/browser/*.test.mjs 2>&1 | tee $(LOGS)/browser.log
 	@echo '==> all that ran'
 	@grep -hE '^     Running|^test result:' $(LOGS)/cargo.log
 	@grep -hE 'Test Files|  Tests' $(LOGS)/pages.log
-	@grep -hE '^ℹ (tests|pass|fail|skipped)' $(LOGS)/browser.log
+	@grep -hE '^ℹ (tests|pass|fail|skipped|.*glass to glass)' $(LOGS)/browser.log
 
 bench: $(STAMPS)/run-packages $(STAMPS)/test-packages $(STAMPS)/bench-packages player/dist/.built tests/browser/node_modules/.installed ## the budgets, measured
 	@cargo bench

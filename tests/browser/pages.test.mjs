@@ -122,6 +122,19 @@ test("not live, live, listed, ended, recorded", { timeout: 120_000 }, async (t) 
   assert.deepEqual([...watcher.complaints, ...publisher.complaints], []);
 });
 
+test("another broadcast in the same room plays on the same page", { timeout: 120_000 }, async (t) => {
+  const { base } = await serve(t);
+  const context = await browser(t);
+  const publisher = await publishClock(context, base, "again");
+  const watcher = await open(context, `${base}/watch/again`);
+  await untilMoving(watcher);
+  await publisher.getByRole("button", { name: "Stop" }).click();
+  await untilShow(watcher, "ended", 30_000);
+  await publisher.getByRole("button", { name: "Go live" }).click();
+  await untilShow(watcher, "playing");
+  await untilMoving(watcher);
+});
+
 test("after the server's restart, publisher and viewer are back by themselves", { timeout: 150_000 }, async (t) => {
   const data = await folder(t, "data");
   const http = `127.0.0.1:${await freePort()}`;
