@@ -3,66 +3,10 @@
 
 mod support;
 
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
-use support::{Server, signal, wait_for};
-
-const SOON: Duration = Duration::from_secs(20);
-
-/// A publisher of its own process; ends with the test.
-struct Publisher(Child);
-
-impl Publisher {
-    fn start(server: &Server, room: &str, codec: &str) -> Self {
-        let url = server.url(&format!("/whip/{room}"));
-        let arguments = [
-            "publish", "test", "--size", "640x360", "--whip", &url, "--codec", codec,
-        ];
-        let process = Command::new(env!("CARGO_BIN_EXE_amphi"))
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the publisher");
-        Self(process)
-    }
-
-    /// SIGINT: it says goodbye.
-    fn leave(mut self) {
-        signal(self.0.id(), nix::sys::signal::Signal::SIGINT);
-        self.0.wait().expect("left");
-    }
-}
-
-impl Drop for Publisher {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn get(url: &str) -> Option<String> {
-    let url = url.to_owned();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
-        let answer = reqwest::get(url).await.ok()?;
-        answer
-            .status()
-            .is_success()
-            .then_some(answer)?
-            .text()
-            .await
-            .ok()
-    })
-}
-
-fn json(url: &str) -> serde_json::Value {
-    serde_json::from_str(&get(url).unwrap_or_default()).unwrap_or_default()
-}
+use support::publisher::Publisher;
+use support::{SOON, Server, get, json, signal, the_recording, wait_for};
 
 /// The URL of the live 720p playlist, once there is one.
 fn live_playlist(server: &Server, room: &str) -> String {
@@ -94,18 +38,10 @@ fn wait_for_segments(url: &str, count: u64) -> String {
     })
 }
 
-fn the_recording(server: &Server) -> String {
-    wait_for("the recording is complete", SOON, || {
-        let list = json(&server.url("/api/v1/recordings"));
-        let recording = list["items"].get(0)?;
-        (recording["state"] == "complete").then(|| recording["id"].as_str().map(str::to_owned))?
-    })
-}
-
 #[test]
 fn what_is_published_is_watched_and_recorded() {
     let server = Server::start();
-    let publisher = Publisher::start(&server, "show", "h264");
+    let publisher = Publisher::start(&server, "show", &["--codec", "h264"]);
     let live = live_playlist(&server, "show");
     let playlist = wait_for_segments(&live, 2);
     for line in [
@@ -152,7 +88,7 @@ fn what_is_published_is_watched_and_recorded() {
 #[test]
 fn a_killed_child_costs_one_discontinuity() {
     let server = Server::start();
-    let _publisher = Publisher::start(&server, "show", "vp8");
+    let _publisher = Publisher::start(&server, "show", &["--codec", "vp8"]);
     let live = live_playlist(&server, "show");
     wait_for_segments(&live, 1);
     let child = wait_for("the child", SOON, || child_of(server.pid()));
@@ -172,7 +108,7 @@ fn a_killed_child_costs_one_discontinuity() {
 #[test]
 fn a_killed_server_leaves_a_recording_that_plays() {
     let mut server = Server::start();
-    let publisher = Publisher::start(&server, "show", "h264");
+    let publisher = Publisher::start(&server, "show", &["--codec", "h264"]);
     let live = live_playlist(&server, "show");
     wait_for_segments(&live, 3);
     server.kill_and_restart();

@@ -8,6 +8,7 @@ use reqwest::Url;
 use webrtc::peer_connection::RTCPeerConnectionState as State;
 
 pub use super::peer::Codec;
+use super::rehearsal::Rehearsal;
 use super::whip::Endpoint;
 
 /// Publish a test picture or a media file to a room.
@@ -40,6 +41,10 @@ pub struct PublishArgs {
     /// The picture's bitrate, in kilobits a second.
     #[arg(long, default_value_t = 2500, value_parser = clap::value_parser!(u32).range(50..=50_000))]
     pub bitrate: u32,
+    /// Rehearse what happens in the field, for instance rotate@3s+4s,mute@5s: rotate (the test
+    /// picture), mute, hide or stall, from when, and for how long.
+    #[arg(long, default_value = None)]
+    pub rehearse: Option<Rehearsal>,
 }
 
 /// Publishes until the source or the time ends, or SIGINT or SIGTERM comes. Blocks.
@@ -165,6 +170,7 @@ mod sending {
             }
         };
         tokio::pin!(end);
+        let rehearsal = args.rehearse.clone().unwrap_or_default();
         let mut wait = FIRST_WAIT;
         loop {
             let opened = tokio::select! {
@@ -174,7 +180,7 @@ mod sending {
             match opened {
                 Ok(mut peer) => {
                     let stop = tokio::select! {
-                        stop = send(&mut peer, source) => stop,
+                        stop = send(&mut peer, source, &rehearsal) => stop,
                         () = &mut end => Stop::Ended,
                     };
                     let connected = *peer.state.borrow() == State::Connected;
@@ -204,7 +210,7 @@ mod sending {
         while source.next().await.is_some() {}
     }
 
-    async fn send(peer: &mut Peer, source: &mut Source) -> Stop {
+    async fn send(peer: &mut Peer, source: &mut Source, rehearsal: &Rehearsal) -> Stop {
         let mut state = peer.state.clone();
         let connected = state.wait_for(|state| *state == State::Connected);
         tokio::select! {
@@ -242,17 +248,22 @@ mod sending {
         };
         let lost = state.wait_for(|state| matches!(state, State::Failed | State::Closed));
         tokio::select! {
-            stop = send_units(peer, source) => stop,
+            stop = send_units(peer, source, rehearsal) => stop,
             () = requests => Stop::Lost("the connection ended"),
             () = report => Stop::Ended,
             _ = lost => Stop::Lost("the connection was lost"),
         }
     }
 
-    async fn send_units(peer: &mut Peer, source: &mut Source) -> Stop {
+    async fn send_units(peer: &mut Peer, source: &mut Source, rehearsal: &Rehearsal) -> Stop {
+        let control = source.control();
         let mut seen_key = false;
         while let Some(unit) = source.next().await {
+            let moment = rehearsal.at(unit.at);
+            control.rotate(moment.rotated);
             let stream = match unit.kind {
+                MediaKind::Video if !moment.sends_picture => continue,
+                MediaKind::Audio if !moment.sends_sound => continue,
                 MediaKind::Video => {
                     seen_key |= unit.key;
                     if !seen_key {

@@ -24,6 +24,7 @@ const UPSTREAM_LATENCY: gst::ClockTime =
 const FINISH_WITHIN: Duration = Duration::from_secs(3);
 /// Sound whose times are off by more is moved: half of what an ear tells apart from its picture.
 const MIX_ALIGNMENT: gst::ClockTime = gst::ClockTime::from_mseconds(20);
+const AUDIO_RATE: i64 = 48_000;
 /// Of the mixed sound, and of all before it.
 const AUDIO_CAPS: &str = "audio/x-raw,format=S16LE,layout=interleaved,rate=48000,channels=2";
 
@@ -50,6 +51,10 @@ impl Graph {
                 .with_context(|| format!("no element {name}"))
         };
         let (compositor, audio_mixer) = (find("canvas")?, find("mix")?);
+
+        // So that it is heard with the picture it was spoken to.
+        let aac = find("aac")?.static_pad("src").context("no source pad")?;
+        aac.set_offset(-AudioEncoder::find().delay_ns());
 
         let grid = Grid {
             segment: start.segment,
@@ -181,10 +186,11 @@ fn description(start: &Start) -> anyhow::Result<String> {
          audiomixer name=mix ignore-inactive-pads=true min-upstream-latency={latency_ns} \
            start-time-selection=first output-buffer-duration=20000000 alignment-threshold={} \
          ! {AUDIO_CAPS} ! queue max-size-time=500000000 \
-         ! {} ! aacparse name=cut-{audio} ! {} ! appsink name=out-{audio} sync=false async=false \
+         ! {} name=aac bitrate={} ! aacparse name=cut-{audio} ! {} ! appsink name=out-{audio} sync=false async=false \
          audiotestsrc is-live=true wave=silence samplesperbuffer=960 ! {AUDIO_CAPS} ! queue ! mix. ",
         MIX_ALIGNMENT.nseconds(),
-        audio_encoder(ladder.audio.bitrate_bps),
+        AudioEncoder::find().element,
+        ladder.audio.bitrate_bps,
         muxer(),
         audio = ladder.audio.name,
     );
@@ -218,11 +224,30 @@ fn scaler(video: &VideoRendition, fps: u32) -> String {
     )
 }
 
-/// voaacenc answers soonest and costs least; libav's is there where it is not.
-fn audio_encoder(bitrate_bps: u32) -> String {
-    match gst::ElementFactory::find("voaacenc") {
-        Some(_) => format!("voaacenc bitrate={bitrate_bps}"),
-        None => format!("audioconvert ! avenc_aac bitrate={bitrate_bps}"),
+/// An AAC encoder begins with silence, which its times do not show: sound comes out of a decoder
+/// later than it went in, by this many samples.
+struct AudioEncoder {
+    element: &'static str,
+    delay_samples: i64,
+}
+
+impl AudioEncoder {
+    /// voaacenc answers soonest and costs least; libav's is there where it is not.
+    fn find() -> Self {
+        match gst::ElementFactory::find("voaacenc") {
+            Some(_) => Self {
+                element: "voaacenc",
+                delay_samples: 1600,
+            },
+            None => Self {
+                element: "audioconvert ! avenc_aac",
+                delay_samples: 1024,
+            },
+        }
+    }
+
+    fn delay_ns(&self) -> i64 {
+        self.delay_samples * 1_000_000_000 / AUDIO_RATE
     }
 }
 

@@ -74,6 +74,7 @@ pub struct Source {
 #[derive(Clone, Default)]
 pub struct Control {
     stop: Arc<AtomicBool>,
+    rotated: Arc<AtomicBool>,
     pipeline: Arc<Mutex<Option<gst::Pipeline>>>,
 }
 
@@ -84,6 +85,15 @@ impl Control {
         if let Some(pipeline) = &*pipeline {
             encode::force_key_frame(pipeline);
         }
+    }
+
+    /// Lets the test picture stand on its side, or not.
+    pub fn rotate(&self, rotated: bool) {
+        self.rotated.store(rotated, Ordering::Relaxed);
+    }
+
+    fn rotated(&self) -> bool {
+        self.rotated.load(Ordering::Relaxed)
     }
 
     fn stopped(&self) -> bool {
@@ -172,12 +182,16 @@ impl Drop for Source {
 }
 
 /// Waits until the pipeline ends by itself, fails, or is told to stop; then takes it down.
-fn watch(pipeline: &gst::Pipeline, control: &Control, wait: impl Fn()) -> anyhow::Result<()> {
+/// `turn` is called again and again, and says whether to go on.
+fn watch(
+    pipeline: &gst::Pipeline,
+    control: &Control,
+    mut turn: impl FnMut() -> bool,
+) -> anyhow::Result<()> {
     use gst::prelude::*;
     let bus = pipeline.bus().context("the pipeline has no bus")?;
     let mut ended = Ok(());
-    while !control.stopped() {
-        wait();
+    while !control.stopped() && turn() {
         let message = bus.pop_filtered(&[gst::MessageType::Error, gst::MessageType::Eos]);
         match message.as_ref().map(|message| message.view()) {
             Some(gst::MessageView::Error(error)) => {

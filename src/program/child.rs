@@ -116,7 +116,7 @@ impl Keeper {
                         self.life.handle_spawned(Instant::now());
                         let why = self.hold(running).await;
                         self.pid.store(0, Ordering::Relaxed);
-                        if !self.life.is_over() {
+                        if !self.stop.is_cancelled() {
                             warn!(why, "the pipeline's child is gone");
                         }
                         self.life.handle_exit(Instant::now());

@@ -1,6 +1,8 @@
 //! A real server for tests: the binary, in its own folder, on free ports, ended with the test.
 #![allow(dead_code)] // each test binary uses its own part
 
+pub mod publisher;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -10,6 +12,9 @@ use tempfile::TempDir;
 
 /// A server binary is given this long to say that it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// What is due at once is waited for this long: the machine may be busy.
+pub const SOON: Duration = Duration::from_secs(20);
 
 pub struct Server {
     /// `http://127.0.0.1:port`
@@ -130,4 +135,35 @@ pub fn wait_for<T>(what: &str, within: Duration, mut f: impl FnMut() -> Option<T
         assert!(Instant::now() < until, "not within {within:?}: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+pub fn get(url: &str) -> Option<String> {
+    let url = url.to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let answer = reqwest::get(url).await.ok()?;
+        answer
+            .status()
+            .is_success()
+            .then_some(answer)?
+            .text()
+            .await
+            .ok()
+    })
+}
+
+pub fn json(url: &str) -> serde_json::Value {
+    serde_json::from_str(&get(url).unwrap_or_default()).unwrap_or_default()
+}
+
+/// The id of the only recording, once it is complete.
+pub fn the_recording(server: &Server) -> String {
+    wait_for("the recording is complete", SOON, || {
+        let list = json(&server.url("/api/v1/recordings"));
+        let recording = list["items"].get(0)?;
+        (recording["state"] == "complete").then(|| recording["id"].as_str().map(str::to_owned))?
+    })
 }

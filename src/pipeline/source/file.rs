@@ -41,8 +41,11 @@ pub(super) fn play(
         .set_state(gst::State::Playing)
         .context("the file cannot be played")?;
     control.now_runs(Some(&pipeline));
-    watch(&pipeline, control, || std::thread::sleep(LOOK))
-        .with_context(|| format!("cannot play {}", path.display()))
+    watch(&pipeline, control, || {
+        std::thread::sleep(LOOK);
+        true
+    })
+    .with_context(|| format!("cannot play {}", path.display()))
 }
 
 /// Puts the encoders behind one decoded stream; a second of the same kind is thrown away.

@@ -27,7 +27,7 @@ impl Picture {
         let mut frame = Frame {
             width,
             height,
-            planes: &mut vec![0; width * height * 3 / 2],
+            planes: &mut vec![0; frame_len(width, height)],
         };
         frame.fill(0, 0, width, height, FLOOR);
         let empty = frame.planes.to_vec();
@@ -63,6 +63,19 @@ pub fn barcode(epoch_ms: u64) -> [bool; COLUMNS] {
             sum.wrapping_add(byte.wrapping_mul(2 * index + 3))
         });
     std::array::from_fn(|column| bytes[column / 8] & (0x80 >> (column % 8)) != 0)
+}
+
+/// GStreamer's rows of I420 begin at multiples of four bytes.
+const ROW_ALIGNMENT: usize = 4;
+
+/// Bytes of a row of luma and of a row of chroma.
+fn strides(width: usize) -> [usize; 2] {
+    [width, width / 2].map(|bytes| bytes.next_multiple_of(ROW_ALIGNMENT))
+}
+
+fn frame_len(width: usize, height: usize) -> usize {
+    // Half as many rows, of two chromas.
+    strides(width).iter().sum::<usize>() * height
 }
 
 struct Frame<'a> {
@@ -157,10 +170,10 @@ impl Frame<'_> {
 
     /// Fills a rectangle; what is outside of the picture is left out.
     fn fill(&mut self, x: usize, y: usize, width: usize, height: usize, colour: Colour) {
-        let luma = self.width * self.height;
+        let strides = strides(self.width);
         let mut plane = |start: usize, halve: usize, value: u8| {
-            let stride = self.width / halve;
-            let right = ((x + width) / halve).min(stride);
+            let stride = strides[halve - 1];
+            let right = ((x + width) / halve).min(self.width / halve);
             let left = (x / halve).min(right);
             for row in y / halve..((y + height) / halve).min(self.height / halve) {
                 let row = start + row * stride;
@@ -168,8 +181,9 @@ impl Frame<'_> {
             }
         };
         plane(0, 1, colour[0]);
+        let luma = strides[0] * self.height;
         plane(luma, 2, colour[1]);
-        plane(luma * 5 / 4, 2, colour[2]);
+        plane(luma + strides[1] * self.height / 2, 2, colour[2]);
     }
 }
 
@@ -193,6 +207,20 @@ mod tests {
         assert_eq!([1, 2, 3, 4, 5, 6], std::array::from_fn(byte));
         let check = 0x5a + 3 + 2 * 5 + 3 * 7 + 4 * 9 + 5 * 11 + 6 * 13;
         assert_eq!(u32::from(byte(6)), check % 256);
+    }
+
+    #[test]
+    fn a_frame_is_as_long_as_gstreamer_reads() {
+        gst::init().expect("GStreamer");
+        for (width, height) in [(320, 180), (180, 320), (162, 90), (1280, 720)] {
+            let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::I420, width, height);
+            let expected = info.build().expect("a format").size();
+            assert_eq!(
+                frame_len(width as usize, height as usize),
+                expected,
+                "{width}x{height}"
+            );
+        }
     }
 
     #[test]

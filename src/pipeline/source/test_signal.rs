@@ -19,12 +19,28 @@ const BEEP: Duration = Duration::from_millis(100);
 const VOLUME: f64 = 0.15;
 
 /// Runs until told to stop, or until nobody takes the units.
+///
+/// A turned picture gets a pipeline of its own, as a phone begins its encoder anew.
 pub(super) fn run(
     settings: &SourceSettings,
     control: &Control,
     units: mpsc::Sender<AccessUnit>,
 ) -> anyhow::Result<()> {
-    let (width, height) = settings.size;
+    let mut pace = Pace::new(settings);
+    while !control.stopped() && !units.is_closed() {
+        pace.turn_picture(control.rotated());
+        run_unturned(settings, &mut pace, control, units.clone())?;
+    }
+    Ok(())
+}
+
+fn run_unturned(
+    settings: &SourceSettings,
+    pace: &mut Pace,
+    control: &Control,
+    units: mpsc::Sender<AccessUnit>,
+) -> anyhow::Result<()> {
+    let (width, height) = pace.size;
     let pipeline = gst::parse::launch(&format!(
         "appsrc name=pictures format=time is-live=true max-buffers=3 leaky-type=downstream \
          caps=video/x-raw,format=I420,width={width},height={height},framerate={}/1 ! {} \
@@ -53,9 +69,7 @@ pub(super) fn run(
     pipeline.set_state(gst::State::Playing)?;
     control.now_runs(Some(&pipeline));
 
-    let pace = std::cell::RefCell::new(Pace::new(settings));
     watch(&pipeline, control, || {
-        let mut pace = pace.borrow_mut();
         for (at, sound) in pace.sounds_due() {
             let _ = sounds.push_buffer(timed(sound, at, BLOCK));
         }
@@ -63,6 +77,7 @@ pub(super) fn run(
             let _ = pictures.push_buffer(timed(picture, at, pace.frame));
         }
         std::thread::sleep(pace.until_next());
+        control.rotated() == pace.rotated
     })
 }
 
@@ -78,6 +93,8 @@ fn timed(data: Vec<u8>, at: Duration, duration: Duration) -> gst::Buffer {
 /// What is due when.
 struct Pace {
     picture: Picture,
+    size: (u32, u32),
+    rotated: bool,
     began: Instant,
     /// The time of day at `began`, so that the sound and the picture count alike.
     began_at: Duration,
@@ -92,6 +109,8 @@ impl Pace {
         let frame_rate = u64::from(settings.frame_rate.max(1));
         Self {
             picture: Picture::new(settings.size.0 as usize, settings.size.1 as usize),
+            size: settings.size,
+            rotated: false,
             began: Instant::now(),
             began_at: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
@@ -100,6 +119,15 @@ impl Pace {
             frame_rate,
             next_frame: 0,
             next_block: 0,
+        }
+    }
+
+    /// Width and height change places, as when a phone is turned.
+    fn turn_picture(&mut self, rotated: bool) {
+        if self.rotated != rotated {
+            self.rotated = rotated;
+            self.size = (self.size.1, self.size.0);
+            self.picture = Picture::new(self.size.0 as usize, self.size.1 as usize);
         }
     }
 

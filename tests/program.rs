@@ -1,0 +1,184 @@
+//! What the audience sees and hears, read from the recording: whole, and together.
+
+mod support;
+
+use std::process::Command;
+use std::time::Duration;
+
+use amphi::pipeline::source::{COLUMNS, barcode};
+use support::publisher::Publisher;
+use support::{Server, json, the_recording};
+
+const FRAME: Duration = Duration::from_nanos(33_333_333);
+const AAC_FRAME: Duration = Duration::from_nanos(21_333_333);
+/// Timestamps in the container are rounded.
+const ROUNDING: Duration = Duration::from_millis(1);
+
+/// Three join, and do what publishers in the field do.
+#[test]
+fn publishers_come_and_go_and_the_timeline_has_no_gap() {
+    let server = Server::start();
+    let small = ["--size", "320x180", "--bitrate", "300"];
+    let publisher = |codec, rehearsal: &str, length: &str| {
+        let more = ["--codec", codec, "--rehearse", rehearsal, "--for", length];
+        Publisher::start(&server, "show", &[&small[..], &more].concat())
+    };
+    let turns = publisher("h264", "rotate@2s+4s", "9s");
+    let stalls = publisher("vp8", "stall@3s+8s", "16s");
+    let mutes = publisher("vp8", "mute@3s+3s,hide@8s+2s", "14s");
+    for publisher in [turns, mutes, stalls] {
+        publisher.wait();
+    }
+    let id = the_recording(&server);
+    let url = server.url(&format!("/vod/{id}/index.m3u8"));
+    for (stream, expected) in [("v:0", FRAME), ("a:0", AAC_FRAME)] {
+        let times = packet_times(&url, stream);
+        let whole = times.last().expect("packets").saturating_sub(times[0]);
+        assert!(
+            whole > Duration::from_secs(12),
+            "{stream} is {whole:?} long"
+        );
+        for pair in times.windows(2) {
+            let step = pair[1].saturating_sub(pair[0]);
+            assert!(
+                step.abs_diff(expected) <= ROUNDING,
+                "{stream}: {step:?} after {:?}",
+                pair[0]
+            );
+        }
+    }
+    assert_eq!(
+        json(&server.url("/api/v1/rooms/show"))["participants"]
+            .as_u64()
+            .unwrap_or(0),
+        0
+    );
+}
+
+/// The test picture shows the time of day, and beeps at each full second of it.
+#[test]
+fn sound_and_picture_stay_together() {
+    for codec in ["h264", "vp8"] {
+        let server = Server::start();
+        Publisher::start(&server, "show", &["--codec", codec, "--for", "8s"]).wait();
+        let id = the_recording(&server);
+        let url = server.url(&format!("/vod/{id}/index.m3u8"));
+        let pictures = pictures(&url);
+        let beeps = beeps(&url);
+        assert!(
+            pictures.len() > 100 && beeps.len() > 4,
+            "{} {}",
+            pictures.len(),
+            beeps.len()
+        );
+        let skews: Vec<f64> = beeps
+            .iter()
+            .skip(BEFORE_REPORTS)
+            .filter_map(|beep| skew_ms(*beep, &pictures))
+            .collect();
+        println!("{codec}: sound is later than its picture by {skews:.0?} ms");
+        let worst = skews
+            .iter()
+            .fold(0.0, |worst: f64, skew| worst.max(skew.abs()));
+        assert!(worst < MAX_SKEW_MS, "{codec}: {skews:.0?} ms");
+    }
+}
+
+/// Sound and picture are tied by sender reports; those come a moment after the start.
+const BEFORE_REPORTS: usize = 2;
+/// Viewers begin to see it there (ITU-R BT.1359: 125 ms late); a busy machine is no reason for more.
+const MAX_SKEW_MS: f64 = 100.0;
+
+fn packet_times(url: &str, stream: &str) -> Vec<Duration> {
+    let entries = ["-show_entries", "packet=pts_time", "-of", "csv=p=0"];
+    let probed = Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", stream])
+        .args(entries)
+        .arg(url)
+        .output()
+        .expect("ffprobe");
+    let seconds = String::from_utf8_lossy(&probed.stdout).into_owned();
+    let mut times: Vec<_> = seconds
+        .lines()
+        .filter_map(|line| line.trim_matches(',').parse().ok())
+        .map(Duration::from_secs_f64)
+        .collect();
+    times.sort();
+    times
+}
+
+fn decoded(url: &str, arguments: &[&str]) -> Vec<u8> {
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg
+        .args(["-v", "error", "-i", url])
+        .args(arguments)
+        .arg("-");
+    ffmpeg.output().expect("ffmpeg").stdout
+}
+
+/// When each readable picture is shown, and the time of day in it, both in seconds.
+fn pictures(url: &str) -> Vec<(f64, f64)> {
+    let filter = format!("crop=iw:ih*0.03:0:ih*0.03,scale={COLUMNS}:1:flags=area,format=gray");
+    let arguments = [
+        "-map",
+        "0:v:0",
+        "-vf",
+        &filter,
+        "-fps_mode",
+        "passthrough",
+        "-f",
+        "rawvideo",
+    ];
+    let rows = decoded(url, &arguments);
+    let times = packet_times(url, "v:0");
+    let shown = rows.chunks_exact(COLUMNS).zip(times);
+    shown
+        .filter_map(|(row, at)| Some((at.as_secs_f64(), time_of_day(row)?)))
+        .collect()
+}
+
+fn time_of_day(row: &[u8]) -> Option<f64> {
+    let columns: Vec<bool> = row.iter().map(|luma| *luma > 125).collect();
+    let bits = columns.iter().take(48);
+    let epoch_ms = bits.fold(0u64, |sum, bit| sum << 1 | u64::from(*bit));
+    (barcode(epoch_ms)[..] == columns[..]).then_some(epoch_ms as f64 / 1000.0)
+}
+
+/// When each beep begins, in seconds.
+fn beeps(url: &str) -> Vec<f64> {
+    const RATE: usize = 48_000;
+    const LOUD: u16 = 800;
+    const QUIET_BEFORE: usize = RATE * 3 / 10;
+    let samples = decoded(
+        url,
+        &["-map", "0:a:0", "-ac", "1", "-ar", "48000", "-f", "s16le"],
+    );
+    let begins = packet_times(url, "a:0")
+        .first()
+        .expect("sound")
+        .as_secs_f64();
+    let loud = samples
+        .chunks_exact(2)
+        .enumerate()
+        .filter_map(|(index, bytes)| {
+            let level = i16::from_le_bytes([bytes[0], bytes[1]]).unsigned_abs();
+            (level > LOUD).then_some(index)
+        });
+    let mut last = None;
+    let onsets = loud.filter(|index| {
+        last.replace(*index)
+            .is_none_or(|last| index - last > QUIET_BEFORE)
+    });
+    onsets
+        .map(|index| begins + index as f64 / RATE as f64)
+        .collect()
+}
+
+/// By how much a beep is later than the full second in the pictures around it.
+fn skew_ms(beep: f64, pictures: &[(f64, f64)]) -> Option<f64> {
+    let near = pictures.iter().filter(|(at, _)| (at - beep).abs() < 0.5);
+    let offsets: Vec<f64> = near.map(|(at, time)| time - at).collect();
+    let offset = offsets.iter().sum::<f64>() / offsets.len().max(1) as f64;
+    let time = beep + offset;
+    (offsets.len() > 5).then_some((time - time.round()) * 1000.0)
+}
