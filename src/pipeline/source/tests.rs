@@ -87,7 +87,11 @@ async fn a_file_plays_in_real_time_again_and_again() {
     use gst::prelude::*;
     pipeline.set_state(gst::State::Playing).unwrap();
     let control = Control::default();
-    watch(&pipeline, &control, || std::thread::sleep(LOOK)).unwrap();
+    watch(&pipeline, &control, || {
+        std::thread::sleep(LOOK);
+        true
+    })
+    .unwrap();
 
     let input = Input::File { path, looped: true };
     let mut source = Source::start(SourceSettings {
