@@ -100,6 +100,7 @@ fn arguments(url: &str, codec: Codec, token: &str) -> PublishArgs {
         once: false,
         size: (640, 360),
         bitrate: 500,
+        rehearse: None,
     }
 }
 
