@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use amphi::client::publish::PublishArgs;
 use amphi::server::{ServeArgs, TokenArgs};
+use amphi::vod::finish::FinishArgs;
 use clap::{Parser, Subcommand};
 
 /// One house for the few who speak (WebRTC) and the many who watch (low-latency HLS).
@@ -27,6 +28,9 @@ enum Command {
     /// The child that mixes and encodes a broadcast; started by the server
     #[command(hide = true)]
     Pipeline,
+    /// The child that makes recording.mp4; started by the server
+    #[command(hide = true)]
+    Finish(FinishArgs),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         Command::Pipeline => pipeline(),
+        Command::Finish(arguments) => amphi::vod::finish::run(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

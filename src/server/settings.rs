@@ -132,7 +132,11 @@ pub fn archive(config: &Config) -> anyhow::Result<Option<vod::Archive>> {
         None if recording.store.is_empty() => vod::StoreLocation::Folder(config.data.dir.clone()),
         None => vod::StoreLocation::Folder(recording.store.clone().into()),
     };
+    let finish = cfg!(feature = "finish").then_some(vod::FinishSettings {
+        executable: std::env::current_exe().context("where this program is")?,
+        folder: config.data.dir.join("finishing"),
+    });
     Ok(Some(
-        vod::Archive::open(&vod::Settings { location }).context("recording.store")?,
+        vod::Archive::open(&vod::Settings { location, finish }).context("recording.store")?,
     ))
 }

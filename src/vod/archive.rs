@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use tracing::{info, warn};
 
 use super::core::manifest::{Manifest, RecordingInfo, State};
+use super::finisher::Finisher;
 use super::recorder::Recorder;
 use super::store::{Error, Settings, Store};
 use crate::room::{BroadcastId, RoomId};
@@ -16,6 +17,7 @@ const MAX_LISTED: usize = 200;
 #[derive(Clone)]
 pub struct Archive {
     pub(super) store: Store,
+    finisher: Option<Finisher>,
 }
 
 /// A recording in a list.
@@ -32,12 +34,13 @@ impl Archive {
     pub fn open(settings: &Settings) -> Result<Self, Error> {
         Ok(Self {
             store: Store::open(settings)?,
+            finisher: settings.finish.clone().map(Finisher::new),
         })
     }
 
     /// Begins a recording; call it inside a tokio runtime.
     pub fn record(&self, info: RecordingInfo) -> Recorder {
-        Recorder::start(self.store.clone(), info)
+        Recorder::start(self.clone(), info)
     }
 
     /// The newest first.
@@ -66,12 +69,27 @@ impl Archive {
         self.store.delete(id).await
     }
 
+    /// recording.mp4 and the poster are made in the background, one recording at a time.
+    pub(super) fn finish_later(&self, id: BroadcastId) {
+        if let Some(finisher) = self.finisher.clone() {
+            let store = self.store.clone();
+            tokio::spawn(async move { finisher.finish(&store, id).await });
+        }
+    }
+
     /// Completes what a server that died left open: all it had uploaded is in the manifest. To
     /// be called before the first broadcast begins.
     pub async fn recover(&self) -> Result<(), Error> {
+        if let Some(finisher) = &self.finisher {
+            finisher.clear().await;
+        }
         for id in self.store.ids().await? {
             let manifest = match self.store.manifest(id).await {
                 Ok(Some(manifest)) if manifest.state == State::Recording => manifest,
+                Ok(Some(manifest)) if manifest.wants_film() => {
+                    self.finish_later(id);
+                    continue;
+                }
                 Ok(_) => continue,
                 Err(error) => {
                     warn!(%error, recording = %id, "a recording cannot be finished");
@@ -85,6 +103,7 @@ impl Archive {
                 })
                 .await?;
             info!(recording = %id, "a recording that was cut off is complete");
+            self.finish_later(id);
         }
         Ok(())
     }

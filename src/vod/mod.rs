@@ -2,10 +2,13 @@
 //!
 //! Read [`core`] (the manifest and the VOD playlists, which follow from it), [`store`] (where it
 //! is kept), [`recorder`] (a broadcast's segments on their way there), [`archive`] (all
-//! recordings) and [`origin`] (`/vod`).
+//! recordings), [`finisher`] and its child [`finish`] (one file and a poster) and [`origin`] (`/vod`).
 
 pub mod archive;
 pub mod core;
+mod file;
+pub mod finish;
+mod finisher;
 pub mod origin;
 pub mod recorder;
 pub mod store;
@@ -14,4 +17,4 @@ pub use archive::{Archive, Summary};
 pub use core::manifest::{RecordingInfo, RenditionInfo, RenditionKind};
 pub use origin::routes;
 pub use recorder::{Recorder, Segment};
-pub use store::{Settings, Store, StoreLocation};
+pub use store::{Error, FinishSettings, Settings, Store, StoreLocation};

@@ -1,27 +1,31 @@
 //! `/vod/{recording}/…`: playlists written from the manifest, segments passed on from the storage.
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::archive::Archive;
-use super::core::manifest::{Manifest, State as Recorded};
+use super::core::manifest::{Film, Manifest, State as Recorded};
 use super::core::playlist;
+use super::finish::{FILM, POSTER};
 use super::store::{Error, file};
 use crate::problem::Problem;
 use crate::room::BroadcastId;
 
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
+/// A complete recording can still be deleted.
+const FOR_A_WHILE: &str = "public, max-age=60";
 /// While it is recorded, a playlist grows with each segment.
 const SHORTLY: &str = "public, max-age=1";
 
 pub fn routes(archive: Archive) -> Router {
     Router::new()
         .route("/vod/{recording}/index.m3u8", get(multivariant))
+        .route("/vod/{recording}/recording.mp4", get(film))
+        .route("/vod/{recording}/poster.jpg", get(poster))
         .route("/vod/{recording}/{rendition}/{file}", get(below_rendition))
         .with_state(archive)
 }
@@ -45,6 +49,7 @@ async fn multivariant(
 async fn below_rendition(
     State(archive): State<Archive>,
     Path((recording, rendition, name)): Path<(String, String, String)>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let manifest = find(&archive, &recording).await?;
     let rendition = manifest
@@ -74,27 +79,63 @@ async fn below_rendition(
         return Err(unknown());
     }
     let path = file(manifest.id, &format!("{}/{name}", rendition.info.name));
-    let found = archive
-        .store
-        .get(&path)
-        .await
-        .map_err(away)?
-        .ok_or_else(unknown)?;
-    let length = found.meta.size;
     let kind = if rendition.info.kind == super::RenditionKind::Audio {
         "audio/mp4"
     } else {
         "video/mp4"
     };
-    let headers = [
-        (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, FOR_EVER),
-    ];
-    let mut response = (headers, Body::from_stream(found.into_stream())).into_response();
-    response
-        .headers_mut()
-        .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    Ok(for_every_origin(response))
+    super::file::answer(&archive.store, &path, kind, FOR_EVER, &headers)
+        .await
+        .map_err(away)?
+        .map(for_every_origin)
+        .ok_or_else(unknown)
+}
+
+async fn film(
+    State(archive): State<Archive>,
+    Path(recording): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    made(&archive, &recording, FILM, "video/mp4", &headers).await
+}
+
+async fn poster(
+    State(archive): State<Archive>,
+    Path(recording): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    made(&archive, &recording, POSTER, "image/jpeg", &headers).await
+}
+
+/// A file that was made after the end.
+async fn made(
+    archive: &Archive,
+    recording: &str,
+    name: &str,
+    content_type: &'static str,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let manifest = find(archive, recording).await?;
+    match &manifest.film {
+        Film::Ready => {}
+        Film::Pending => {
+            return Err(not_found(&format!(
+                "{name} is made after the broadcast; try again in a minute"
+            ))
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("30")));
+        }
+        Film::Failed { reason, .. } => {
+            return Err(not_found(&format!(
+                "{name} could not be made ({reason}); play index.m3u8"
+            )));
+        }
+    }
+    let path = file(manifest.id, name);
+    super::file::answer(&archive.store, &path, content_type, FOR_A_WHILE, headers)
+        .await
+        .map_err(away)?
+        .map(for_every_origin)
+        .ok_or_else(|| not_found(&format!("this recording has no {name}; play index.m3u8")))
 }
 
 async fn find(archive: &Archive, recording: &str) -> Result<Manifest, Problem> {
@@ -109,9 +150,8 @@ async fn find(archive: &Archive, recording: &str) -> Result<Manifest, Problem> {
 }
 
 fn playlist_answer(manifest: &Manifest, text: String) -> Response {
-    // A complete recording can still be deleted, so its playlists are kept for a while only.
     let cache = if manifest.state == Recorded::Complete {
-        "public, max-age=60"
+        FOR_A_WHILE
     } else {
         SHORTLY
     };

@@ -8,6 +8,7 @@ use object_store::PutPayload;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
+use super::archive::Archive;
 use super::core::manifest::{Manifest, RecordedSegment, RecordingInfo, State};
 use super::store::{Store, file};
 
@@ -49,9 +50,9 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    pub(super) fn start(store: Store, info: RecordingInfo) -> Self {
+    pub(super) fn start(archive: Archive, info: RecordingInfo) -> Self {
         let (jobs, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(work(store, Manifest::new(info), receiver));
+        tokio::spawn(work(archive, Manifest::new(info), receiver));
         Self { jobs }
     }
 
@@ -76,9 +77,10 @@ impl Recorder {
     }
 }
 
-async fn work(store: Store, mut manifest: Manifest, mut jobs: mpsc::UnboundedReceiver<Job>) {
+async fn work(archive: Archive, mut manifest: Manifest, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    let store = &archive.store;
     let id = manifest.id;
-    put_manifest(&store, &manifest).await;
+    put_manifest(store, &manifest).await;
     let mut since_manifest = 0;
     while let Some(job) = jobs.recv().await {
         match job {
@@ -91,7 +93,7 @@ async fn work(store: Store, mut manifest: Manifest, mut jobs: mpsc::UnboundedRec
                     known.codecs = known.codecs.take().or_else(|| codecs(&bytes));
                 }
                 put(
-                    &store,
+                    store,
                     &file(id, &format!("{rendition}/init-{number}.mp4")),
                     bytes.into(),
                 )
@@ -100,12 +102,7 @@ async fn work(store: Store, mut manifest: Manifest, mut jobs: mpsc::UnboundedRec
             Job::Segment(segment) => {
                 let name = format!("{}/{}.m4s", segment.rendition, segment.msn);
                 let bytes = segment.bytes.iter().map(|part| part.len() as u64).sum();
-                put(
-                    &store,
-                    &file(id, &name),
-                    segment.bytes.into_iter().collect(),
-                )
-                .await;
+                put(store, &file(id, &name), segment.bytes.into_iter().collect()).await;
                 let recorded = RecordedSegment {
                     msn: segment.msn,
                     init: segment.init,
@@ -118,14 +115,15 @@ async fn work(store: Store, mut manifest: Manifest, mut jobs: mpsc::UnboundedRec
                 since_manifest += 1;
                 if since_manifest >= MANIFEST_EVERY {
                     since_manifest = 0;
-                    put_manifest(&store, &manifest).await;
+                    put_manifest(store, &manifest).await;
                 }
             }
             Job::Finish(answer) => {
                 manifest.state = State::Complete;
-                put_manifest(&store, &manifest).await;
+                put_manifest(store, &manifest).await;
                 info!(recording = %id, duration = ?manifest.duration(), "the recording is complete");
                 let _ = answer.send(manifest.is_playable());
+                archive.finish_later(id);
                 return;
             }
         }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::aws::AmazonS3Builder;
+use object_store::buffered::BufWriter;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
+use tokio::io::AsyncWriteExt;
 
 use super::core::manifest::{Manifest, VERSION};
 use crate::room::BroadcastId;
@@ -17,6 +19,17 @@ use crate::room::BroadcastId;
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub location: StoreLocation,
+    /// `None`: there will be no recording.mp4, nor a poster.
+    pub finish: Option<FinishSettings>,
+}
+
+/// How recording.mp4 is made.
+#[derive(Debug, Clone)]
+pub struct FinishSettings {
+    /// This program; it is run as `amphi finish`.
+    pub executable: PathBuf,
+    /// For the work; needs room for twice the largest recording. Emptied at the start.
+    pub folder: PathBuf,
 }
 
 #[derive(Debug, Clone)]
@@ -43,6 +56,8 @@ pub enum Error {
     },
     #[error(transparent)]
     Storage(#[from] object_store::Error),
+    #[error("a file on its way into the storage: {0}")]
+    File(std::io::Error),
     #[error("{path} is not a manifest of version {VERSION}")]
     Manifest { path: String },
 }
@@ -87,6 +102,42 @@ impl Store {
     pub async fn put(&self, path: &Path, bytes: PutPayload) -> Result<(), Error> {
         self.0.put(path, bytes).await?;
         Ok(())
+    }
+
+    /// A file, however large, which is there when it is complete.
+    pub async fn put_file(&self, path: &Path, file: &std::path::Path) -> Result<(), Error> {
+        let mut upload = BufWriter::new(self.0.clone(), path.clone());
+        let copied = async {
+            let mut file = tokio::fs::File::open(file).await?;
+            tokio::io::copy(&mut file, &mut upload).await?;
+            upload.shutdown().await
+        };
+        if let Err(error) = copied.await {
+            let _ = upload.abort().await;
+            return Err(Error::File(error));
+        }
+        Ok(())
+    }
+
+    /// Without its bytes; `None` where nothing is.
+    pub async fn head(&self, path: &Path) -> Result<Option<ObjectMeta>, Error> {
+        match self.0.head(path).await {
+            Ok(found) => Ok(Some(found)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub async fn get_range(
+        &self,
+        path: &Path,
+        range: std::ops::Range<u64>,
+    ) -> Result<object_store::GetResult, Error> {
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(range)),
+            ..GetOptions::default()
+        };
+        Ok(self.0.get_opts(path, options).await?)
     }
 
     /// `None` where nothing is.

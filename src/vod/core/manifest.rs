@@ -54,6 +54,22 @@ pub struct Manifest {
     pub state: State,
     pub started_at: DateTime<Utc>,
     pub renditions: Vec<RecordedRendition>,
+    #[serde(default)]
+    pub film: Film,
+}
+
+/// recording.mp4 and poster.jpg, made after the end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum Film {
+    #[default]
+    Pending,
+    Ready,
+    /// The playlists play all the same.
+    Failed {
+        reason: String,
+        attempts: u32,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,6 +96,17 @@ pub struct RecordedSegment {
 /// The format that this version writes; a later one is not read.
 pub const VERSION: u32 = 1;
 
+/// recording.mp4 is tried at most this often, once a start of the server: what crashes the child
+/// must not do so for ever.
+const MAX_ATTEMPTS: u32 = 3;
+
+impl RecordedRendition {
+    /// Its segments, in order, as runs that share an init segment.
+    pub fn runs(&self) -> impl Iterator<Item = &[RecordedSegment]> {
+        self.segments.chunk_by(|a, b| a.init == b.init)
+    }
+}
+
 impl Manifest {
     pub fn new(info: RecordingInfo) -> Self {
         let renditions = info.renditions.into_iter().map(|info| RecordedRendition {
@@ -94,7 +121,48 @@ impl Manifest {
             state: State::Recording,
             started_at: info.started_at,
             renditions: renditions.collect(),
+            film: Film::Pending,
         }
+    }
+
+    /// Whether recording.mp4 is still to be made.
+    pub fn wants_film(&self) -> bool {
+        let wanted = match &self.film {
+            Film::Pending => true,
+            Film::Ready => false,
+            Film::Failed { attempts, .. } => *attempts < MAX_ATTEMPTS,
+        };
+        wanted && self.state == State::Complete && self.is_playable()
+    }
+
+    pub fn film_failed(&mut self, reason: String) {
+        let before = match &self.film {
+            Film::Failed { attempts, .. } => *attempts,
+            _ => 0,
+        };
+        self.film = Film::Failed {
+            reason,
+            attempts: before + 1,
+        };
+    }
+
+    /// What recording.mp4 is made of: the largest picture, and the sound.
+    pub fn best_tracks(&self) -> (Option<&RecordedRendition>, Option<&RecordedRendition>) {
+        let area = |rendition: &RecordedRendition| match rendition.info.kind {
+            RenditionKind::Video {
+                width_px,
+                height_px,
+                ..
+            } => u64::from(width_px) * u64::from(height_px),
+            RenditionKind::Audio => 0,
+        };
+        let (audio, video): (Vec<_>, Vec<_>) = self
+            .renditions
+            .iter()
+            .filter(|rendition| !rendition.segments.is_empty())
+            .partition(|rendition| rendition.info.kind == RenditionKind::Audio);
+        let best = video.into_iter().max_by_key(|rendition| area(rendition));
+        (best, audio.first().copied())
     }
 
     pub fn rendition_mut(&mut self, name: &str) -> Option<&mut RecordedRendition> {
