@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 
-# To build and run: GStreamer (the pipeline child), and FFmpeg's libraries for its decoders.
+# To build and run: GStreamer (the pipeline child), and FFmpeg's libraries (the finishing child).
 RUN_PACKAGES := build-essential pkg-config clang libclang-dev \
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstreamer-plugins-bad1.0-dev \
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
