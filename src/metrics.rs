@@ -11,6 +11,8 @@ pub const PROGRAM_RESTARTS: &str = "amphi_program_restarts_total";
 pub const PARTS: &str = "amphi_parts_total";
 pub const PART_DELAY: &str = "amphi_part_delay_seconds";
 pub const SEGMENTS_RECORDED: &str = "amphi_segments_recorded_total";
+pub const SEGMENTS_LOST: &str = "amphi_segments_lost_total";
+pub const RECORDING_WAITING_BYTES: &str = "amphi_recording_waiting_bytes";
 
 /// The delays that a part can have, in seconds.
 const PART_DELAY_BUCKETS: &[f64] = &[0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 5.0];
@@ -46,6 +48,16 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         SEGMENTS_RECORDED,
         Unit::Count,
         "Segments handed to the recording"
+    );
+    describe_counter!(
+        SEGMENTS_LOST,
+        Unit::Count,
+        "Segments that neither storage nor spool took: page somebody when this grows"
+    );
+    describe_gauge!(
+        RECORDING_WAITING_BYTES,
+        Unit::Bytes,
+        "Recorded, and not in the storage yet"
     );
     Ok(handle)
 }

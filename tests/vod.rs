@@ -12,7 +12,7 @@ use std::time::Duration;
 use amphi::room::BroadcastId;
 use amphi::vod::{
     Archive, FinishSettings, Recorder, RecordingInfo, RenditionInfo, RenditionKind, Segment,
-    Settings, StoreLocation,
+    Settings, SpoolSettings, StoreLocation,
 };
 use chrono::{DateTime, Utc};
 use support::cmaf::{self, SEGMENT, Tracks};
@@ -28,6 +28,10 @@ fn open(location: StoreLocation, work: &Path) -> Archive {
     };
     Archive::open(&Settings {
         location,
+        spool: SpoolSettings {
+            folder: work.join("spool"),
+            max_bytes: 64 << 20,
+        },
         finish: Some(finish),
     })
     .expect("an archive")
@@ -225,8 +229,68 @@ async fn the_next_start_completes_what_a_dead_server_left() {
     wait_for_segments(&archive, id, SEGMENT * 4).await;
     dead.shutdown_background();
 
-    archive.recover().await.expect("recovered");
+    archive.recover(new_id()).await.expect("recovered");
     check_recording(&serve(&archive, id).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_while_the_storage_is_away_loses_nothing() {
+    let mut s3 = S3::start().await;
+    let location = bucket(&s3);
+    let work = tempfile::tempdir().expect("a temporary folder");
+    let tracks = cmaf::make();
+    let id = new_id();
+    s3.go_away().await;
+    let dead = tokio::runtime::Runtime::new().expect("a runtime");
+    let (recorder, archive) = {
+        let _inside = dead.enter();
+        let archive = open(location.clone(), work.path());
+        (archive.record(info(id)), archive)
+    };
+    record(&recorder, &tracks, 0, 4);
+    let spool = work.path().join("spool").join(id.to_string());
+    let spooled = async {
+        // Four inits and eight segments, and the manifest.
+        while std::fs::read_dir(&spool).map_or(0, Iterator::count) < 13 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, spooled)
+        .await
+        .expect("all is on the disk");
+    assert!(archive.backlog().waiting_bytes() > 0);
+    dead.shutdown_background();
+    drop(recorder);
+
+    let archive = open(location, work.path());
+    archive
+        .recover(new_id())
+        .await
+        .expect_err("the storage is still away");
+    s3.come_back().await;
+    archive.recover(new_id()).await.expect("recovered");
+    check_recording(&serve(&archive, id).await).await;
+    assert!(!spool.exists(), "the spool is empty again");
+    assert_eq!(archive.backlog().waiting_bytes(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_recordings_are_deleted() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let work = tempfile::tempdir().expect("a temporary folder");
+    let archive = open(StoreLocation::Folder(folder.path().into()), work.path());
+    let id = new_id();
+    let recorder = archive.record(info(id));
+    record(&recorder, &cmaf::make(), 0, 2);
+    assert!(recorder.finish().await);
+    let day = Duration::from_secs(86_400);
+    let begun = DateTime::<Utc>::UNIX_EPOCH;
+    assert_eq!(archive.expire(day, begun + day).await.expect("looked"), 0);
+    assert_eq!(
+        archive.expire(day, begun + 2 * day).await.expect("looked"),
+        1
+    );
+    assert_eq!(archive.list().await.expect("a list"), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -118,6 +118,11 @@ settings! {
         s3_access_key_id: String = "\"\"";
         /// The S3 secret key.
         s3_secret_access_key: String = "\"\"";
+        /// While the storage is away, segments wait in the data folder: for each recording at
+        /// most this many megabytes, an hour of the default ladder is 1500.
+        spool_max_mb: u64 = "4096", "16 to 1000000" if |n| (16..=1_000_000).contains(n);
+        /// Recordings are deleted this long after their end, as "30d"; "0s" keeps them for ever.
+        keep_for: Duration = "\"0s\"";
     }
     data: Data {
         /// The folder for recordings.

@@ -75,11 +75,8 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         });
         let rooms = Rooms::new(tools);
         let keeping = tokio::spawn(rooms.clone().keep());
-        if let Some(archive) = &archive {
-            // Before the first broadcast, so that what is open is surely left over.
-            if let Err(error) = archive.recover().await {
-                warn!(%error, "recordings that were cut off are not finished; is their storage away?");
-            }
+        if let Some(archive) = archive.clone() {
+            tokio::spawn(super::recordings::keep(archive, config.recording.keep_for));
         }
 
         let house = Arc::new(House {

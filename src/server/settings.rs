@@ -136,7 +136,15 @@ pub fn archive(config: &Config) -> anyhow::Result<Option<vod::Archive>> {
         executable: std::env::current_exe().context("where this program is")?,
         folder: config.data.dir.join("finishing"),
     });
+    let settings = vod::Settings {
+        location,
+        spool: vod::SpoolSettings {
+            folder: config.data.dir.join("spool"),
+            max_bytes: recording.spool_max_mb << 20,
+        },
+        finish,
+    };
     Ok(Some(
-        vod::Archive::open(&vod::Settings { location, finish }).context("recording.store")?,
+        vod::Archive::open(&settings).context("recording.store")?,
     ))
 }

@@ -1,14 +1,18 @@
 //! All recordings: begun, listed, deleted, and finished after a crash.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tracing::{info, warn};
 
 use super::core::manifest::{Manifest, RecordingInfo, State};
+use super::core::retention::is_expired;
 use super::finisher::Finisher;
 use super::recorder::Recorder;
-use super::store::{Error, Settings, Store};
+use super::spool::Spool;
+use super::store::{Error, Settings, SpoolSettings, Store};
 use crate::room::{BroadcastId, RoomId};
 
 /// The newest are listed; older ones are found by their id.
@@ -17,7 +21,40 @@ const MAX_LISTED: usize = 200;
 #[derive(Clone)]
 pub struct Archive {
     pub(super) store: Store,
+    spool: SpoolSettings,
+    pub(super) backlog: Arc<Backlog>,
     finisher: Option<Finisher>,
+}
+
+/// What is on its way into the storage, of all recordings.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    waiting_bytes: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Backlog {
+    /// In memory or on the disk, and not in the storage yet.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.waiting_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Segments that neither storage nor disk took.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add(&self, bytes: u64) {
+        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove(&self, bytes: u64) {
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_lost(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// A recording in a list.
@@ -34,6 +71,8 @@ impl Archive {
     pub fn open(settings: &Settings) -> Result<Self, Error> {
         Ok(Self {
             store: Store::open(settings)?,
+            spool: settings.spool.clone(),
+            backlog: Arc::default(),
             finisher: settings.finish.clone().map(Finisher::new),
         })
     }
@@ -41,6 +80,27 @@ impl Archive {
     /// Begins a recording; call it inside a tokio runtime.
     pub fn record(&self, info: RecordingInfo) -> Recorder {
         Recorder::start(self.clone(), info)
+    }
+
+    pub fn backlog(&self) -> &Backlog {
+        &self.backlog
+    }
+
+    pub(super) fn spool(&self, id: BroadcastId) -> Spool {
+        Spool::new(self.spool.folder.join(id.to_string()), self.spool.max_bytes)
+    }
+
+    /// Deletes what ended longer than `keep_for` ago; says how many.
+    pub async fn expire(&self, keep_for: Duration, now: DateTime<Utc>) -> Result<usize, Error> {
+        let mut deleted = 0;
+        for id in self.store.ids().await? {
+            let manifest = self.store.manifest(id).await;
+            if manifest.is_ok_and(|m| m.is_some_and(|m| is_expired(&m, keep_for, now))) {
+                self.store.delete(id).await?;
+                deleted += 1;
+            }
+        }
+        Ok(deleted)
     }
 
     /// The newest first.
@@ -77,33 +137,42 @@ impl Archive {
         }
     }
 
-    /// Completes what a server that died left open: all it had uploaded is in the manifest. To
-    /// be called before the first broadcast begins.
-    pub async fn recover(&self) -> Result<(), Error> {
+    /// Completes what a server that died left open: first what is in its spool, then what only
+    /// the storage knows. Recordings that began after `started` are not touched.
+    ///
+    /// # Errors
+    /// When the storage is away: call it again.
+    pub async fn recover(&self, started: BroadcastId) -> Result<(), Error> {
         if let Some(finisher) = &self.finisher {
             finisher.clear().await;
         }
-        for id in self.store.ids().await? {
-            let manifest = match self.store.manifest(id).await {
-                Ok(Some(manifest)) if manifest.state == State::Recording => manifest,
-                Ok(Some(manifest)) if manifest.wants_film() => {
-                    self.finish_later(id);
-                    continue;
-                }
-                Ok(_) => continue,
-                Err(error) => {
-                    warn!(%error, recording = %id, "a recording cannot be finished");
-                    continue;
-                }
+        let spooled = Spool::all(&self.spool.folder).await;
+        for id in spooled.into_iter().filter(|id| *id < started) {
+            let spool = self.spool(id);
+            let stored = self.store.manifest(id).await?;
+            let Some(mut manifest) = stored.or(spool.manifest().await) else {
+                warn!(recording = %id, "a spool without its manifest is left as it is");
+                continue;
             };
-            self.store
-                .put_manifest(&Manifest {
-                    state: State::Complete,
-                    ..manifest
-                })
-                .await?;
-            info!(recording = %id, "a recording that was cut off is complete");
-            self.finish_later(id);
+            spool.replay_sent(&mut manifest).await;
+            info!(recording = %id, "a recording that was cut off goes on into the storage");
+            Recorder::resume(self.clone(), manifest, spool).await;
+        }
+        for id in self
+            .store
+            .ids()
+            .await?
+            .into_iter()
+            .filter(|id| *id < started)
+        {
+            match self.store.manifest(id).await {
+                Ok(Some(manifest)) if manifest.state == State::Recording => {
+                    Recorder::resume(self.clone(), manifest, self.spool(id)).await;
+                }
+                Ok(Some(manifest)) if manifest.wants_film() => self.finish_later(id),
+                Ok(_) => {}
+                Err(error) => warn!(%error, recording = %id, "a recording cannot be finished"),
+            }
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -10,6 +11,7 @@ use object_store::buffered::BufWriter;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
+use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::io::AsyncWriteExt;
 
@@ -19,8 +21,17 @@ use crate::room::BroadcastId;
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub location: StoreLocation,
+    pub spool: SpoolSettings,
     /// `None`: there will be no recording.mp4, nor a poster.
     pub finish: Option<FinishSettings>,
+}
+
+/// Where segments wait while the storage is away.
+#[derive(Debug, Clone)]
+pub struct SpoolSettings {
+    pub folder: PathBuf,
+    /// For each recording. Beyond it, segments are lost.
+    pub max_bytes: u64,
 }
 
 /// How recording.mp4 is made.
@@ -45,6 +56,20 @@ pub enum StoreLocation {
         credentials: Option<(String, String)>,
     },
 }
+
+/// The recorder tries again by itself, and keeps on the disk what it tries: the sooner a server
+/// that is away is known, the less waits in memory.
+const RETRY: RetryConfig = RetryConfig {
+    backoff: BackoffConfig {
+        init_backoff: Duration::from_millis(100),
+        max_backoff: Duration::from_secs(1),
+        base: 2.0,
+    },
+    max_retries: 2,
+    retry_timeout: Duration::from_secs(10),
+};
+/// A segment takes a second on a line that can carry the stream.
+const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why storage did not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +109,8 @@ impl Store {
                 credentials,
             } => {
                 let mut builder = AmazonS3Builder::from_env()
+                    .with_retry(RETRY)
+                    .with_client_options(ClientOptions::new().with_timeout(REQUEST_WITHIN))
                     .with_bucket_name(bucket)
                     .with_region(region);
                 if !endpoint.is_empty() {

@@ -185,6 +185,11 @@ impl Manifest {
         }
     }
 
+    /// Segments of all renditions.
+    pub fn segments(&self) -> usize {
+        self.renditions.iter().map(|r| r.segments.len()).sum()
+    }
+
     /// The longest rendition's.
     pub fn duration(&self) -> Duration {
         let sums = self

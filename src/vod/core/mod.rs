@@ -4,3 +4,4 @@
 pub mod manifest;
 pub mod playlist;
 pub mod range;
+pub mod retention;
