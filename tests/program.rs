@@ -3,6 +3,7 @@
 mod support;
 
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use amphi::pipeline::source::{COLUMNS, barcode};
@@ -14,9 +15,13 @@ const AAC_FRAME: Duration = Duration::from_nanos(21_333_333);
 /// Timestamps in the container are rounded.
 const ROUNDING: Duration = Duration::from_millis(1);
 
+/// Five encoders at once are enough for a small machine.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// Three join, and do what publishers in the field do.
 #[test]
 fn publishers_come_and_go_and_the_timeline_has_no_gap() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let server = Server::start();
     let small = ["--size", "320x180", "--bitrate", "300"];
     let publisher = |codec, rehearsal: &str, length: &str| {
@@ -58,6 +63,7 @@ fn publishers_come_and_go_and_the_timeline_has_no_gap() {
 /// The test picture shows the time of day, and beeps at each full second of it.
 #[test]
 fn sound_and_picture_stay_together() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     for codec in ["h264", "vp8"] {
         let server = Server::start();
         Publisher::start(&server, "show", &["--codec", codec, "--for", "8s"]).wait();

@@ -158,6 +158,16 @@ async fn check_recording(base: &str) {
     let poster = poster.bytes().await.expect("a poster");
     assert_eq!(cmaf::size_of_picture(&poster), (640, 360));
     assert!(cmaf::light(&poster) > 40.0, "the poster is dark");
+
+    let thumbnails = get_soon(&format!("{base}/thumbnails.vtt")).await;
+    let text = thumbnails.text().await.expect("text");
+    assert!(
+        text.starts_with("WEBVTT\n") && text.contains("thumbnails-0.jpg#xywh=0,0,160,90"),
+        "{text}"
+    );
+    let sheet = get_soon(&format!("{base}/thumbnails-0.jpg")).await;
+    let sheet = sheet.bytes().await.expect("a sheet");
+    assert_eq!(cmaf::size_of_picture(&sheet), (800, 450));
 }
 
 async fn check_store(location: StoreLocation) {

@@ -22,6 +22,9 @@ use crate::room::BroadcastId;
 
 /// How long a viewer is kept waiting, in target durations (8216bis §6.2.5.2).
 const WAIT_TARGETS: u32 = 3;
+/// Of the part target, the least that a part may have that does not end its segment (8216bis
+/// §4.4.4.9).
+const SHORTEST: f64 = 0.85;
 
 /// A broadcast on the air: the pipeline's parts go in, playlists and bytes come out.
 #[derive(Debug)]
@@ -103,9 +106,11 @@ impl Live {
     pub fn push_part(&self, part: Part) -> Result<Vec<ClosedSegment>, Refused> {
         let mut timeline = self.write();
         let index = timeline.index_of(&part.rendition);
+        let is_whole = part.duration.as_secs_f64() >= SHORTEST * self.settings.part.as_secs_f64();
         let news = !timeline.tracks().iter().all(Track::has_media);
         let closed = timeline.push_part(part)?;
-        if let Some(index) = index {
+        // A short one ends its segment; it is told of with what closes the segment.
+        if let Some(index) = index.filter(|_| is_whole || !closed.is_empty()) {
             self.publish(&timeline, index);
         }
         if news || !closed.is_empty() {

@@ -27,7 +27,8 @@ impl Grid {
     }
 }
 
-/// Asks the encoders for a key frame where a segment begins. `tee` is what feeds all of them.
+/// Asks the encoders for a key frame where the first whole part begins, and where each segment
+/// does. `tee` is what feeds all of them.
 ///
 /// The very first frame is one unasked. To ask for it would make it the last: GStreamer 1.22's
 /// encoder base notes that request with the 1000 hours x264enc adds to its times, and takes every
@@ -35,12 +36,12 @@ impl Grid {
 pub fn force_key_frames(tee: &gst::Element, grid: Grid) -> anyhow::Result<()> {
     let pad = tee.static_pad("sink").context("no sink pad")?;
     let mut last = None;
+    let mut begun = false;
     watch_buffers(&pad, move |pad, _, time| {
-        let (segment, _) = grid.cell(time);
-        if last
-            .replace(segment)
-            .is_some_and(|before| before != segment)
-        {
+        let now = grid.cell(time);
+        let before = last.replace(now).unwrap_or(now);
+        if before.0 != now.0 || (before.1 != now.1 && !begun) {
+            begun = true;
             let event = gst_video::DownstreamForceKeyUnitEvent::builder()
                 .running_time(time)
                 .all_headers(true)
@@ -48,24 +49,38 @@ pub fn force_key_frames(tee: &gst::Element, grid: Grid) -> anyhow::Result<()> {
             // To the tee itself: a probe on its sink pad runs before the buffer gets there.
             pad.send_event(event);
         }
+        gst::PadProbeReturn::Ok
     })
 }
 
 /// Tells cmafmux, which follows `parser`, to cut where a part or a segment begins. Only a key
 /// frame begins a segment: cmafmux marks as independent what it is told to begin.
+///
+/// What comes before the first whole part is dropped: every part but a segment's last must have
+/// its full length (RFC 8216bis §4.4.4.9).
 pub fn split(parser: &gst::Element, grid: Grid) -> anyhow::Result<()> {
     let pad = parser.static_pad("src").context("no source pad")?;
     let mut last: Option<(u64, u64)> = None;
+    let mut begun = false;
     watch_buffers(&pad, move |pad, buffer, time| {
         let now = grid.cell(time);
+        let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        if !begun {
+            let first = *last.get_or_insert(now);
+            if !key || first.1 == now.1 {
+                return gst::PadProbeReturn::Drop;
+            }
+            begun = true;
+            last = Some(now);
+        }
         if let Some(before) = last.replace(now).filter(|before| *before != now) {
-            let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
             let chunk = before.0 == now.0 || !key;
             let structure = gst::Structure::builder("FMP4MuxSplitNow")
                 .field("chunk", chunk)
                 .build();
             pad.push_event(gst::event::CustomDownstream::new(structure));
         }
+        gst::PadProbeReturn::Ok
     })
 }
 
@@ -138,10 +153,11 @@ fn frames(sample: &gst::Sample, rendition: &str) -> Vec<FromChild> {
     found
 }
 
-/// Calls `f` with the running time of each buffer that passes `pad`, before it passes.
+/// Calls `f` with each buffer that comes to `pad`, and its running time; it says whether the
+/// buffer passes.
 fn watch_buffers(
     pad: &gst::Pad,
-    f: impl FnMut(&gst::Pad, &gst::BufferRef, gst::ClockTime) + Send + 'static,
+    f: impl FnMut(&gst::Pad, &gst::BufferRef, gst::ClockTime) -> gst::PadProbeReturn + Send + 'static,
 ) -> anyhow::Result<()> {
     let f = std::sync::Mutex::new(f);
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
@@ -153,7 +169,7 @@ fn watch_buffers(
             && let Some(time) = segment.to_running_time(pts)
             && let Ok(mut f) = f.lock()
         {
-            f(pad, buffer, time);
+            return f(pad, buffer, time);
         }
         gst::PadProbeReturn::Ok
     })

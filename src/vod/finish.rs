@@ -1,4 +1,4 @@
-//! `amphi finish`: the child that makes, of a recording's segments, one file and a poster.
+//! `amphi finish`: the child that makes, of a recording's segments, one file, a poster and thumbnails.
 //!
 //! It sees only its folder: no network, no storage. FFmpeg runs nowhere else.
 
@@ -10,10 +10,22 @@ mod parameters;
 mod poster;
 #[cfg(feature = "finish")]
 mod remux;
+#[cfg(feature = "finish")]
+mod thumbnails;
 
 /// What the child makes.
 pub const FILM: &str = "recording.mp4";
 pub const POSTER: &str = "poster.jpg";
+pub const THUMBNAILS: &str = "thumbnails.vtt";
+
+/// Whether a file is one that the child makes.
+pub fn is_made(name: &str) -> bool {
+    let sheet = name
+        .strip_prefix("thumbnails-")
+        .and_then(|rest| rest.strip_suffix(".jpg"));
+    let sheet = sheet.is_some_and(|number| number.parse::<u16>().is_ok());
+    sheet || [FILM, POSTER, THUMBNAILS].contains(&name)
+}
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct FinishArgs {
@@ -27,7 +39,7 @@ pub fn input_name(track: &str, run: usize) -> String {
     format!("{track}-{run}.mp4")
 }
 
-/// Makes recording.mp4, and poster.jpg where there is a picture.
+/// Makes recording.mp4, and where there is a picture, poster.jpg and the thumbnails.
 #[cfg(feature = "finish")]
 pub fn run(arguments: FinishArgs) -> anyhow::Result<()> {
     use anyhow::Context;
@@ -51,6 +63,7 @@ pub fn run(arguments: FinishArgs) -> anyhow::Result<()> {
     remux::remux(video, audio, &film).context("the segments cannot be put into one file")?;
     if has_video {
         poster::make(&film, &folder.join(POSTER)).context("no poster")?;
+        thumbnails::make(&film, folder).context("no thumbnails")?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use super::core::manifest::{Film, Manifest, RecordedRendition};
-use super::finish::{FILM, POSTER, input_name};
+use super::finish::{input_name, is_made};
 use super::store::{FinishSettings, Store, file};
 use crate::room::BroadcastId;
 
@@ -78,10 +78,12 @@ impl Finisher {
         }
         self.run_child(folder, MIN_TIME.max(manifest.duration()))
             .await?;
-        for name in [FILM, POSTER] {
-            let made = folder.join(name);
-            if made.exists() {
-                store.put_file(&file(manifest.id, name), &made).await?;
+        let mut made = fs::read_dir(folder).await?;
+        while let Some(entry) = made.next_entry().await? {
+            if let Some(name) = entry.file_name().to_str().filter(|name| is_made(name)) {
+                store
+                    .put_file(&file(manifest.id, name), &entry.path())
+                    .await?;
             }
         }
         Ok(())

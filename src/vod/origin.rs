@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::archive::Archive;
 use super::core::manifest::{Film, Manifest, State as Recorded};
 use super::core::playlist;
-use super::finish::{FILM, POSTER};
+use super::finish::is_made;
 use super::store::{Error, file};
 use crate::problem::Problem;
 use crate::room::BroadcastId;
@@ -24,8 +24,7 @@ const SHORTLY: &str = "public, max-age=1";
 pub fn routes(archive: Archive) -> Router {
     Router::new()
         .route("/vod/{recording}/index.m3u8", get(multivariant))
-        .route("/vod/{recording}/recording.mp4", get(film))
-        .route("/vod/{recording}/poster.jpg", get(poster))
+        .route("/vod/{recording}/{file}", get(made))
         .route("/vod/{recording}/{rendition}/{file}", get(below_rendition))
         .with_state(archive)
 }
@@ -91,31 +90,18 @@ async fn below_rendition(
         .ok_or_else(unknown)
 }
 
-async fn film(
-    State(archive): State<Archive>,
-    Path(recording): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    made(&archive, &recording, FILM, "video/mp4", &headers).await
-}
-
-async fn poster(
-    State(archive): State<Archive>,
-    Path(recording): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    made(&archive, &recording, POSTER, "image/jpeg", &headers).await
-}
-
-/// A file that was made after the end.
+/// recording.mp4 and what else was made after the end.
 async fn made(
-    archive: &Archive,
-    recording: &str,
-    name: &str,
-    content_type: &'static str,
-    headers: &HeaderMap,
+    State(archive): State<Archive>,
+    Path((recording, name)): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let manifest = find(archive, recording).await?;
+    let manifest = find(&archive, &recording).await?;
+    if !is_made(&name) {
+        return Err(not_found(
+            "a recording has index.m3u8, recording.mp4, poster.jpg and thumbnails.vtt",
+        ));
+    }
     match &manifest.film {
         Film::Ready => {}
         Film::Pending => {
@@ -130,8 +116,13 @@ async fn made(
             )));
         }
     }
-    let path = file(manifest.id, name);
-    super::file::answer(&archive.store, &path, content_type, FOR_A_WHILE, headers)
+    let content_type = match name.rsplit_once('.') {
+        Some((_, "mp4")) => "video/mp4",
+        Some((_, "vtt")) => "text/vtt; charset=utf-8",
+        _ => "image/jpeg",
+    };
+    let path = file(manifest.id, &name);
+    super::file::answer(&archive.store, &path, content_type, FOR_A_WHILE, &headers)
         .await
         .map_err(away)?
         .map(for_every_origin)

@@ -68,7 +68,7 @@ fn find(input: &mut Input) -> anyhow::Result<Option<frame::Video>> {
     }
 }
 
-fn receive(decoder: &mut decoder::Video) -> Option<frame::Video> {
+pub(super) fn receive(decoder: &mut decoder::Video) -> Option<frame::Video> {
     let mut picture = frame::Video::empty();
     decoder.receive_frame(&mut picture).ok().map(|()| picture)
 }
@@ -87,7 +87,7 @@ fn light(picture: &frame::Video) -> u64 {
     sum / (u64::from(picture.width()) * u64::from(picture.height())).max(1)
 }
 
-fn jpeg(picture: &frame::Video) -> anyhow::Result<Vec<u8>> {
+pub(super) fn jpeg(picture: &frame::Video) -> anyhow::Result<Vec<u8>> {
     let width = picture.width().min(MAX_WIDTH_PX);
     let height = (picture.height() * width / picture.width().max(1)).max(1);
     let mut scaled = frame::Video::empty();
