@@ -20,6 +20,7 @@ install = missing=$$(for p in $(1); do dpkg-query -Wf '$${Status}' $$p 2>/dev/nu
   sudo=$$([ $$(id -u) = 0 ] || echo sudo); $$sudo apt-get update -q; \
   DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -yq --no-install-recommends $$missing; fi
 
+FUZZ_SECONDS ?= 60
 STAMPS := target/stamps
 LOGS := target/test-logs
 PAGES := $(shell find player -path player/node_modules -prune -o -path player/dist -prune -o -type f -print 2>/dev/null)
@@ -55,10 +56,11 @@ bench: $(STAMPS)/run-packages $(STAMPS)/test-packages $(STAMPS)/bench-packages p
 	@echo '==> glass to glass, in a real browser'
 	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node --test --test-concurrency=1 --test-reporter=spec tests/browser/live.test.mjs
 
-fuzz: ## a minute on each fuzz target (needs a nightly toolchain and cargo-fuzz)
+fuzz: ## a minute on each fuzz target (with a nightly toolchain, which it installs)
+	@rustup toolchain list | grep -q nightly || rustup toolchain install nightly --profile minimal
 	@command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
-	@cd fuzz && for target in $$(cargo +nightly fuzz list); do echo "==> $$target"; \
-	  cargo +nightly fuzz run $$target -- -max_total_time=60 -max_len=8192; done
+	@for target in $$(cargo +nightly fuzz list --fuzz-dir tests/fuzz); do echo "==> $$target"; \
+	  cargo +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -print_final_stats=0; done
 
 player: player/dist/.built ## build the pages
 

@@ -91,7 +91,7 @@ fn a_killed_child_costs_one_discontinuity() {
     let _publisher = Publisher::start(&server, "show", &["--codec", "vp8"]);
     let live = live_playlist(&server, "show");
     wait_for_segments(&live, 1);
-    let child = wait_for("the child", SOON, || child_of(server.pid()));
+    let child = wait_for("the child", SOON, || support::child_of(server.pid()));
     signal(child, nix::sys::signal::Signal::SIGKILL);
     let playlist = wait_for("the stream goes on after it", SOON, || {
         let playlist = get(&live)?;
@@ -119,22 +119,4 @@ fn a_killed_server_leaves_a_recording_that_plays() {
         media_sequence_end(&vod) >= 2,
         "all but the last segments are there: {vod}"
     );
-}
-
-/// The pipeline child of a server.
-fn child_of(server: u32) -> Option<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children")).ok();
-    let threads = std::fs::read_dir(format!("/proc/{server}/task")).ok()?;
-    let of_threads = threads
-        .flatten()
-        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    children
-        .into_iter()
-        .chain(of_threads)
-        .flat_map(|text| {
-            text.split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        })
-        .find_map(|pid| pid.parse().ok())
 }

@@ -56,11 +56,8 @@ impl Graph {
         let aac = find("aac")?.static_pad("src").context("no source pad")?;
         aac.set_offset(-AudioEncoder::find().delay_ns());
 
-        let grid = Grid {
-            segment: start.segment,
-            part: start.part,
-        };
-        parts::force_key_frames(&find("program")?, grid)?;
+        let grid = Grid::new(start.segment, start.part);
+        parts::force_key_frames(&find("program")?, &grid)?;
         let ladder = &start.ladder;
         for name in ladder
             .video
@@ -68,7 +65,7 @@ impl Graph {
             .map(|v| &v.name)
             .chain([&ladder.audio.name])
         {
-            parts::split(&find(&format!("cut-{name}"))?, grid)?;
+            parts::split(&find(&format!("cut-{name}"))?, &grid)?;
             parts::collect(&find(&format!("out-{name}"))?, name, outbox.clone())?;
         }
         let (inputs, tiles) = (BTreeMap::new(), Vec::new());

@@ -1,5 +1,6 @@
 //! The grid on which every rendition is cut, and the parts that come of it.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,16 +11,27 @@ use super::run::Outbox;
 use crate::program::core::wire::FromChild;
 
 /// Segments and parts begin where the running time is a multiple of these.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Grid {
-    pub segment: Duration,
-    pub part: Duration,
+    segment: Duration,
+    part: Duration,
+    /// The part with which all renditions begin: the first that is whole.
+    begin: Arc<OnceLock<u64>>,
 }
 
 impl Grid {
+    pub fn new(segment: Duration, part: Duration) -> Self {
+        let begin = Arc::default();
+        Self {
+            segment,
+            part,
+            begin,
+        }
+    }
+
     /// Which segment, and which part of all, a time is in. Times within half a frame before a
     /// border are past it: frame times are rounded, borders are not.
-    fn cell(self, time: gst::ClockTime) -> (u64, u64) {
+    fn cell(&self, time: gst::ClockTime) -> (u64, u64) {
         const TOLERANCE_NS: u64 = 2_000_000;
         let ns = u128::from(time.nseconds() + TOLERANCE_NS);
         let index = |length: Duration| (ns / length.as_nanos().max(1)) as u64;
@@ -33,15 +45,15 @@ impl Grid {
 /// The very first frame is one unasked. To ask for it would make it the last: GStreamer 1.22's
 /// encoder base notes that request with the 1000 hours x264enc adds to its times, and takes every
 /// later one for older.
-pub fn force_key_frames(tee: &gst::Element, grid: Grid) -> anyhow::Result<()> {
+pub fn force_key_frames(tee: &gst::Element, grid: &Grid) -> anyhow::Result<()> {
     let pad = tee.static_pad("sink").context("no sink pad")?;
+    let grid = grid.clone();
     let mut last = None;
-    let mut begun = false;
     watch_buffers(&pad, move |pad, _, time| {
         let now = grid.cell(time);
+        let begin = *grid.begin.get_or_init(|| now.1 + 1);
         let before = last.replace(now).unwrap_or(now);
-        if before.0 != now.0 || (before.1 != now.1 && !begun) {
-            begun = true;
+        if before.0 != now.0 || (before.1 < begin && now.1 >= begin) {
             let event = gst_video::DownstreamForceKeyUnitEvent::builder()
                 .running_time(time)
                 .all_headers(true)
@@ -58,20 +70,16 @@ pub fn force_key_frames(tee: &gst::Element, grid: Grid) -> anyhow::Result<()> {
 ///
 /// What comes before the first whole part is dropped: every part but a segment's last must have
 /// its full length (RFC 8216bis §4.4.4.9).
-pub fn split(parser: &gst::Element, grid: Grid) -> anyhow::Result<()> {
+pub fn split(parser: &gst::Element, grid: &Grid) -> anyhow::Result<()> {
     let pad = parser.static_pad("src").context("no source pad")?;
+    let grid = grid.clone();
     let mut last: Option<(u64, u64)> = None;
-    let mut begun = false;
     watch_buffers(&pad, move |pad, buffer, time| {
         let now = grid.cell(time);
         let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        if !begun {
-            let first = *last.get_or_insert(now);
-            if !key || first.1 == now.1 {
-                return gst::PadProbeReturn::Drop;
-            }
-            begun = true;
-            last = Some(now);
+        let may_begin = key && grid.begin.get().is_some_and(|begin| now.1 >= *begin);
+        if last.is_none() && !may_begin {
+            return gst::PadProbeReturn::Drop;
         }
         if let Some(before) = last.replace(now).filter(|before| *before != now) {
             let chunk = before.0 == now.0 || !key;

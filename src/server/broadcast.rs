@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, watch};
@@ -68,6 +69,7 @@ impl Broadcast {
             room: room.clone(),
             live: live.clone(),
             recorder,
+            epoch,
         };
         let span = info_span!("broadcast", room = %room.id(), id = %id);
         tokio::spawn(
@@ -170,6 +172,7 @@ struct Work {
     room: Arc<OpenRoom>,
     live: Arc<Live>,
     recorder: Option<vod::Recorder>,
+    epoch: program::Epoch,
 }
 
 impl Work {
@@ -234,8 +237,12 @@ impl Work {
 
     fn part(&mut self, part: hls::Part) {
         let rendition = part.rendition.clone();
+        let end = part.decode_time + part.duration;
         match self.live.push_part(part) {
             Ok(closed) => {
+                let delay = self.epoch.running_time(Instant::now()).saturating_sub(end);
+                metrics::histogram!(crate::metrics::PART_DELAY, "rendition" => rendition.to_string())
+                    .record(delay);
                 metrics::counter!(crate::metrics::PARTS, "rendition" => rendition.to_string())
                     .increment(1);
                 self.record(closed);

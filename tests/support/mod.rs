@@ -167,3 +167,21 @@ pub fn the_recording(server: &Server) -> String {
         (recording["state"] == "complete").then(|| recording["id"].as_str().map(str::to_owned))?
     })
 }
+
+/// The pipeline child of a server.
+pub fn child_of(server: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children")).ok();
+    let threads = std::fs::read_dir(format!("/proc/{server}/task")).ok()?;
+    let of_threads = threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    children
+        .into_iter()
+        .chain(of_threads)
+        .flat_map(|text| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .find_map(|pid| pid.parse().ok())
+}

@@ -1,0 +1,26 @@
+//! The body of a WHIP POST, and what is answered.
+#![no_main]
+
+use amphi::room::Codec;
+use amphi::rtc::core::sdp::agreement::{Fingerprint, IceCredentials};
+use amphi::rtc::core::sdp::{AnswerSettings, Offer, answer};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let Ok(offer) = Offer::parse(text) else {
+        return;
+    };
+    let local = IceCredentials {
+        ufrag: "abcd".to_owned(),
+        pwd: "0123456789012345678901".to_owned(),
+    };
+    let settings = AnswerSettings {
+        codecs: vec![Codec::H264, Codec::Vp8, Codec::Opus],
+        start_bitrate_kbps: 2500,
+        candidates: vec![([192, 0, 2, 1], 8189).into()],
+        fingerprint: Fingerprint([7; 32]),
+    };
+    if let Ok((text, _)) = answer(&offer, local, &settings) {
+        assert!(Offer::parse(&text).is_ok(), "our own answer does not read:\n{text}");
+    }
+});
