@@ -2,12 +2,11 @@
 
 mod support;
 
-use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use amphi::pipeline::source::{COLUMNS, barcode};
 use support::publisher::Publisher;
+use support::recorded::{decoded, packet_times, pictures};
 use support::{Server, json, the_recording};
 
 const FRAME: Duration = Duration::from_nanos(33_333_333);
@@ -94,61 +93,6 @@ fn sound_and_picture_stay_together() {
 const BEFORE_REPORTS: usize = 2;
 /// Viewers begin to see it there (ITU-R BT.1359: 125 ms late); a busy machine is no reason for more.
 const MAX_SKEW_MS: f64 = 100.0;
-
-fn packet_times(url: &str, stream: &str) -> Vec<Duration> {
-    let entries = ["-show_entries", "packet=pts_time", "-of", "csv=p=0"];
-    let probed = Command::new("ffprobe")
-        .args(["-v", "error", "-select_streams", stream])
-        .args(entries)
-        .arg(url)
-        .output()
-        .expect("ffprobe");
-    let seconds = String::from_utf8_lossy(&probed.stdout).into_owned();
-    let mut times: Vec<_> = seconds
-        .lines()
-        .filter_map(|line| line.trim_matches(',').parse().ok())
-        .map(Duration::from_secs_f64)
-        .collect();
-    times.sort();
-    times
-}
-
-fn decoded(url: &str, arguments: &[&str]) -> Vec<u8> {
-    let mut ffmpeg = Command::new("ffmpeg");
-    ffmpeg
-        .args(["-v", "error", "-i", url])
-        .args(arguments)
-        .arg("-");
-    ffmpeg.output().expect("ffmpeg").stdout
-}
-
-/// When each readable picture is shown, and the time of day in it, both in seconds.
-fn pictures(url: &str) -> Vec<(f64, f64)> {
-    let filter = format!("crop=iw:ih*0.03:0:ih*0.03,scale={COLUMNS}:1:flags=area,format=gray");
-    let arguments = [
-        "-map",
-        "0:v:0",
-        "-vf",
-        &filter,
-        "-fps_mode",
-        "passthrough",
-        "-f",
-        "rawvideo",
-    ];
-    let rows = decoded(url, &arguments);
-    let times = packet_times(url, "v:0");
-    let shown = rows.chunks_exact(COLUMNS).zip(times);
-    shown
-        .filter_map(|(row, at)| Some((at.as_secs_f64(), time_of_day(row)?)))
-        .collect()
-}
-
-fn time_of_day(row: &[u8]) -> Option<f64> {
-    let columns: Vec<bool> = row.iter().map(|luma| *luma > 125).collect();
-    let bits = columns.iter().take(48);
-    let epoch_ms = bits.fold(0u64, |sum, bit| sum << 1 | u64::from(*bit));
-    (barcode(epoch_ms)[..] == columns[..]).then_some(epoch_ms as f64 / 1000.0)
-}
 
 /// When each beep begins, in seconds.
 fn beeps(url: &str) -> Vec<f64> {

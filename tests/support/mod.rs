@@ -2,6 +2,8 @@
 #![allow(dead_code)] // each test binary uses its own part
 
 pub mod publisher;
+#[cfg(feature = "pipeline")]
+pub mod recorded;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
