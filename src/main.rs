@@ -27,7 +27,11 @@ enum Command {
     Config,
     /// The child that mixes and encodes a broadcast; started by the server
     #[command(hide = true)]
-    Pipeline,
+    Pipeline {
+        /// Only say what this machine can decode
+        #[arg(long)]
+        abilities: bool,
+    },
     /// The child that makes recording.mp4; started by the server
     #[command(hide = true)]
     Finish(FinishArgs),
@@ -42,7 +46,7 @@ fn main() -> ExitCode {
             print!("{}", amphi::config::default_file());
             Ok(())
         }
-        Command::Pipeline => pipeline(),
+        Command::Pipeline { abilities } => pipeline(abilities),
         Command::Finish(arguments) => amphi::vod::finish::run(arguments),
     };
     match done {
@@ -55,11 +59,14 @@ fn main() -> ExitCode {
 }
 
 #[cfg(feature = "pipeline")]
-fn pipeline() -> anyhow::Result<()> {
+fn pipeline(abilities: bool) -> anyhow::Result<()> {
+    if abilities {
+        return amphi::pipeline::tell_abilities();
+    }
     amphi::pipeline::run()
 }
 
 #[cfg(not(feature = "pipeline"))]
-fn pipeline() -> anyhow::Result<()> {
+fn pipeline(_: bool) -> anyhow::Result<()> {
     anyhow::bail!("this amphi was built without the feature `pipeline`, which mixes and encodes")
 }

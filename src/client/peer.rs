@@ -28,21 +28,13 @@ use webrtc::peer_connection::{
 };
 
 use super::key_frames::KeyFrameRequests;
+use super::publish::Codec;
 use super::whip::{Endpoint, Session, WhipError};
 
 /// Of one packet of RTP, so that it fits every path with SRTP, UDP and IP around it.
 const MTU: usize = 1200;
 /// Behind all interceptors of the crate, so that they see the whole RTCP first.
 const LAST_SLOT: usize = 14_000;
-
-/// How the picture is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Codec {
-    /// Constrained baseline.
-    H264,
-    /// VP8.
-    Vp8,
-}
 
 /// A connection over which media can be sent once it is connected.
 pub(super) struct Peer {

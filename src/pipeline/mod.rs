@@ -4,10 +4,11 @@
 //! (a publisher's track on its way in) and [`parts`] (the grid that cuts, and what is cut).
 //! [`source`] is the client's: what `amphi publish` sends.
 
+mod abilities;
 mod graph;
 mod input;
 mod parts;
 mod run;
 pub mod source;
 
-pub use run::run;
+pub use run::{run, tell_abilities};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use gst::prelude::*;
 
+use super::abilities::abilities;
 use super::graph::Graph;
 use crate::program::core::lip_sync::Report;
 use crate::program::core::wire::{self, FromChild, LENGTH, ToChild};
@@ -49,6 +50,19 @@ pub fn run() -> anyhow::Result<()> {
         std::process::exit(1);
     }
     ended
+}
+
+/// Reads the ladder, and answers with what this machine can do.
+pub fn tell_abilities() -> anyhow::Result<()> {
+    let mut input = std::io::stdin().lock();
+    let mut word = [0; LENGTH];
+    input.read_exact(&mut word)?;
+    let mut body = vec![0; wire::frame_len(word)?];
+    input.read_exact(&mut body)?;
+    let mut out = Vec::new();
+    wire::write(&abilities(&wire::read(&body)?)?, &mut out)?;
+    std::io::stdout().write_all(&out)?;
+    Ok(())
 }
 
 fn work(incoming: &mut UnixStream, outbox: Outbox) -> anyhow::Result<()> {

@@ -1,9 +1,10 @@
 //! WHAT THE AUDIENCE SEES, the parent's side: a pipeline child is started, fed and watched.
 //!
 //! Read [`core`] (the frames on the socket, the child's life, layout and ladder), then [`feed`]
-//! (the room's packets on their way in), [`epoch`] (where running time begins) and [`child`] (the
+//! (the room's packets on their way in), [`epoch`] (where running time begins), `abilities` (what this machine can do) and [`child`] (the
 //! task that holds the process).
 
+mod abilities;
 pub mod child;
 pub mod core;
 pub mod epoch;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use abilities::abilities;
 pub use child::Program;
 pub use core::ladder::Ladder;
 pub use core::wire::{InputId, InputSpec};

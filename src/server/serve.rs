@@ -22,7 +22,9 @@ use super::{http, settings};
 use crate::config::{Config, LogFormat};
 use crate::control::auth::Authority;
 use crate::problem::Problem;
-use crate::{control, hls, rtc, vod, web};
+use crate::program::ProgramSettings;
+use crate::room::Codec;
+use crate::{control, hls, program, rtc, vod, web};
 
 /// On SIGTERM, broadcasts have this long to get into their recordings. What is not there by then
 /// is finished by the next start.
@@ -64,12 +66,14 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             .with_context(|| format!("TCP {}: is another server running?", config.http.listen))?;
         let address = listener.local_addr()?;
         let archive = settings::archive(&config)?;
+        let program = settings::program(&config)?;
+        let codecs = codecs(&program).await?;
         let tools = Arc::new(Tools {
             room: settings::room(&config),
             max_rooms: config.room.max_rooms,
             ended_for: config.hls.ended_for,
             rtc: rtc.clone(),
-            program: settings::program(&config)?,
+            program,
             hls: settings::hls(&config),
             archive: archive.clone(),
         });
@@ -91,7 +95,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             .merge(rtc::whip::routes(
                 door,
                 rtc.clone(),
-                settings::whip(&config)?,
+                settings::whip(&config, codecs)?,
             ))
             .merge(control::api::routes(house, authority))
             .merge(archive.map(vod::routes).unwrap_or_default())
@@ -158,6 +162,21 @@ fn resolve(arguments: &ServeArgs) -> anyhow::Result<(Config, Authority)> {
         )?
     };
     Ok((config, authority))
+}
+
+/// What publishers may send.
+async fn codecs(program: &ProgramSettings) -> anyhow::Result<Vec<Codec>> {
+    let abilities = program::abilities(program)
+        .await
+        .context("the pipeline does not run here; is GStreamer 1.22 or later installed?")?;
+    if !abilities.missing.is_empty() {
+        bail!(
+            "GStreamer lacks {}. On Debian: apt install gstreamer1.0-plugins-{{base,good,bad,ugly}} gstreamer1.0-libav",
+            abilities.missing.join(", ")
+        );
+    }
+    info!(codecs = ?abilities.codecs, "publishers may send");
+    Ok(abilities.codecs)
 }
 
 fn start_log(config: &Config) -> anyhow::Result<()> {

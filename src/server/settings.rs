@@ -35,7 +35,7 @@ pub fn rtc(config: &Config, dev: bool) -> rtc::Settings {
     }
 }
 
-pub fn whip(config: &Config) -> anyhow::Result<rtc::whip::Settings> {
+pub fn whip(config: &Config, codecs: Vec<Codec>) -> anyhow::Result<rtc::whip::Settings> {
     let ice_servers = config
         .rtc
         .ice_servers
@@ -44,7 +44,7 @@ pub fn whip(config: &Config) -> anyhow::Result<rtc::whip::Settings> {
         .collect::<anyhow::Result<_>>()
         .context("rtc.ice_servers")?;
     Ok(rtc::whip::Settings {
-        codecs: vec![Codec::H264, Codec::Vp8, Codec::Opus],
+        codecs,
         start_bitrate_kbps: config.rtc.start_bitrate_kbps,
         ice_servers,
     })

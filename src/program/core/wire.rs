@@ -84,6 +84,15 @@ pub enum FromChild {
     LastWord(String),
 }
 
+/// What a machine's GStreamer can do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abilities {
+    /// That can be decoded.
+    pub codecs: Vec<Codec>,
+    /// Elements that every broadcast needs, and that are not there.
+    pub missing: Vec<String>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     #[error("a frame of {0} bytes is longer than {MAX_FRAME_LEN}")]
