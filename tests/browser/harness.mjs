@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -92,6 +92,15 @@ export async function serve(t, { data, http = "127.0.0.1:0", rtc = "127.0.0.1:0"
     });
   });
   return { base, dir, told, pid: child.pid, kill: () => leave("SIGKILL"), stop: () => leave("SIGTERM") };
+}
+
+/** The pipeline's process of a server. */
+export async function childOf(pid) {
+  const tasks = await readdir(`/proc/${pid}/task`);
+  const lists = await Promise.all(tasks.map((task) => readFile(`/proc/${pid}/task/${task}/children`, "utf8").catch(() => "")));
+  const child = Number(lists.join(" ").trim().split(/\s+/)[0]);
+  if (!child) throw new Error("the server has no child");
+  return child;
 }
 
 /** A Chromium with a profile of its own, until the test ends. */

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { test } from "node:test";
-import { browser, folder, freePort, open, publishClock, serve, until, untilMoving, untilShow } from "./harness.mjs";
+import { browser, childOf, folder, freePort, open, publishClock, serve, until, untilMoving, untilShow } from "./harness.mjs";
 
 const axeSource = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const PHONE = { width: 390, height: 844 };
@@ -154,6 +154,29 @@ test("after the server's restart, publisher and viewer are back by themselves", 
   await publisher.waitForFunction(() => document.documentElement.dataset.publishing === "live", null, { timeout: 40_000 });
   await untilShow(watcher, "playing", 40_000);
   await untilMoving(watcher);
+});
+
+test("a killed pipeline is a hiccup: the player goes on by itself", { timeout: 120_000 }, async (t) => {
+  const { base, pid } = await serve(t);
+  const context = await browser(t);
+  await publishClock(context, base, "hiccup");
+  const watcher = await open(context, `${base}/watch/hiccup`);
+  await untilMoving(watcher);
+  await watcher.waitForTimeout(3_000);
+  process.kill(await childOf(pid), "SIGKILL");
+  const killed = Date.now();
+  // Not before the picture of the new child is there.
+  const playlist = await watcher.evaluate(() => document.querySelector("hls-video").api.levels.at(-1).uri);
+  await until(async () => (await (await fetch(playlist)).text()).includes("#EXT-X-DISCONTINUITY\n"));
+  await watcher.waitForTimeout(1_500);
+  await untilMoving(watcher);
+  t.diagnostic(`the picture moves again within ${((Date.now() - killed) / 1000).toFixed(1)} s`);
+  const behind = await watcher.evaluate(() => {
+    const { latestLevelDetails, media } = document.querySelector("hls-video").api;
+    return latestLevelDetails.edge + latestLevelDetails.age - media.currentTime;
+  });
+  assert.ok(behind < 4, `it is live again, not ${behind} s behind`);
+  assert.equal(await watcher.evaluate(() => document.documentElement.dataset.show), "playing");
 });
 
 test("who may not use the camera is told what to do", async (t) => {

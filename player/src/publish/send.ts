@@ -45,13 +45,27 @@ export async function addTracks(pc: RTCPeerConnection, stream: MediaStream, want
     track.contentHint = "motion";
     const codecs = RTCRtpSender.getCapabilities?.("video")?.codecs;
     if (codecs) transceiver.setCodecPreferences?.(ordered(codecs, wanted));
-    const parameters = transceiver.sender.getParameters() as RTCRtpSendParameters & { degradationPreference?: string };
-    // A talking head may get softer, but should not stutter.
-    parameters.degradationPreference = "maintain-framerate";
-    await transceiver.sender.setParameters(parameters).catch(() => {
-      // Not every browser knows it; the default is good, too.
-    });
+    // Chromium else begins with a quarter of the picture and takes 8 s to grow, however wide the path.
+    await prefer(transceiver.sender, "maintain-resolution");
+    const settle = () => {
+      if (pc.connectionState !== "connected") return;
+      pc.removeEventListener("connectionstatechange", settle);
+      // A talking head may get softer, but should not stutter.
+      setTimeout(() => void prefer(transceiver.sender, "maintain-framerate"), SETTLED_MS);
+    };
+    pc.addEventListener("connectionstatechange", settle);
   }
+}
+
+/** By then the browser has measured the path. */
+const SETTLED_MS = 10_000;
+
+async function prefer(sender: RTCRtpSender, what: "maintain-resolution" | "maintain-framerate"): Promise<void> {
+  const parameters = sender.getParameters() as RTCRtpSendParameters & { degradationPreference?: string };
+  parameters.degradationPreference = what;
+  await sender.setParameters(parameters).catch(() => {
+    // Not every browser knows it; the default is good, too.
+  });
 }
 
 /** Moves a running connection over to other tracks, without a new negotiation. */
