@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use amphi::room::{Codec, MediaKind};
 use amphi::rtc::core::sdp::agreement::*;
-use amphi::rtc::core::{Event, ReceivedRtp, SenderReport, Sink, TrackId};
+use amphi::rtc::core::{CloseReason, Event, ReceivedRtp, SenderReport, Sink, TrackId};
 use amphi::rtc::{ConnectionId, Rtc, Settings};
 use bytes::Bytes;
 use rtc::media_stream::MediaStreamTrack;
@@ -31,6 +31,8 @@ struct Told {
     sequences: BTreeMap<TrackId, Vec<u16>>,
     payloads: BTreeMap<TrackId, Vec<Bytes>>,
     reports: usize,
+    /// The sink is to fail at the next packet.
+    faulty: bool,
 }
 
 #[derive(Clone, Default)]
@@ -42,6 +44,8 @@ impl Sink for Recorder {
     }
 
     fn rtp(&mut self, track: TrackId, packet: ReceivedRtp) {
+        let faulty = self.0.lock().unwrap().faulty;
+        assert!(!faulty, "a fault of the server");
         let mut told = self.0.lock().unwrap();
         told.sequences
             .entry(track)
@@ -379,6 +383,24 @@ async fn nothing_is_lost_on_a_good_network() {
     let closed = |told: &Told| matches!(told.events.last(), Some(Event::Closed(_)));
     publisher.until("closed", closed).await;
     println!("{:?}", publisher.told.0.lock().unwrap().events.last());
+    rtc.shutdown();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_ends_one_connection_alone() {
+    let rtc = start();
+    let unlucky = Publisher::connect(&rtc, rtc.local_addr()).await;
+    let other = Publisher::connect(&rtc, rtc.local_addr()).await;
+    unlucky.told.0.lock().unwrap().faulty = true;
+    unlucky.send(0..10).await;
+    let lost = |told: &Told| {
+        told.events
+            .contains(&Event::Closed(CloseReason::ConsentLost))
+    };
+    unlucky.until("closed", lost).await;
+    other.send(0..PACKETS).await;
+    let all = |told: &Told| told.sequences.values().map(Vec::len).sum::<usize>() >= 800;
+    other.until("all packets", all).await;
     rtc.shutdown();
 }
 

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::UdpSocket as StdSocket;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::core::connection::{Connection, ConnectionStats, Transmit};
 use super::core::dtls::Identity;
@@ -44,6 +45,7 @@ struct Peer {
     sink: Box<dyn Sink>,
     /// Its entry in the timers.
     deadline: Option<Instant>,
+    is_faulty: bool,
 }
 
 pub struct Worker {
@@ -136,7 +138,9 @@ impl Worker {
                 let Some(peer) = peers.get_mut(&id) else {
                     return;
                 };
-                peer.connection.handle_datagram(path, datagram, now);
+                peer.guard(id, |peer| {
+                    peer.connection.handle_datagram(path, datagram, now)
+                });
                 if datagram[0] < 4 && peer.connection.is_valid(path) {
                     demux.add_address(id, path.remote);
                 }
@@ -197,6 +201,7 @@ impl Worker {
             connection,
             sink,
             deadline: None,
+            is_faulty: false,
         };
         self.peers.insert(id, peer);
         self.touched.insert(id);
@@ -253,7 +258,7 @@ impl Worker {
                 continue;
             };
             peer.deadline = None;
-            peer.connection.handle_timeout(now);
+            peer.guard(id, |peer| peer.connection.handle_timeout(now));
             self.touched.insert(id);
         }
     }
@@ -265,11 +270,18 @@ impl Worker {
             let Some(peer) = self.peers.get_mut(&id) else {
                 continue;
             };
-            while let Some(output) = peer.connection.poll_event() {
-                tell(id, peer.sink.as_mut(), output);
+            peer.guard(id, |peer| {
+                while let Some(output) = peer.connection.poll_event() {
+                    tell(id, peer.sink.as_mut(), output);
+                }
+                transmits.extend(std::iter::from_fn(|| peer.connection.poll_transmit()));
+            });
+            if peer.is_faulty {
+                // As if its network were gone: its place is kept for a while, and it may come back.
+                let lost = Output::Event(Event::Closed(CloseReason::ConsentLost));
+                peer.guard(id, |peer| tell(id, peer.sink.as_mut(), lost));
             }
-            transmits.extend(std::iter::from_fn(|| peer.connection.poll_transmit()));
-            if peer.connection.is_closed() {
+            if peer.is_faulty || peer.connection.is_closed() {
                 if let Some(at) = peer.deadline {
                     self.timers.remove(&(at, id));
                 }
@@ -292,6 +304,16 @@ impl Worker {
             }
         }
         self.socket.send(&transmits);
+    }
+}
+
+impl Peer {
+    /// A fault of ours that one peer's bytes bring about ends that connection alone.
+    fn guard(&mut self, id: ConnectionId, work: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            error!(connection = %id, "a fault of the server; the connection is closed");
+            self.is_faulty = true;
+        }
     }
 }
 
