@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing::{Instrument, info, info_span, warn};
 
 use super::open_room::OpenRoom;
@@ -37,7 +37,6 @@ pub struct Broadcast {
     feed: Feed,
     inputs: BTreeMap<TrackKey, (InputId, Staged)>,
     next_input: u32,
-    ended: watch::Receiver<bool>,
 }
 
 impl Broadcast {
@@ -63,7 +62,6 @@ impl Broadcast {
             let span = info_span!("program", room = %room.id(), id = %id);
             span.in_scope(|| Program::start(tools.program.clone(), epoch))
         };
-        let (end, ended) = watch::channel(false);
         let work = Work {
             id,
             room: room.clone(),
@@ -72,13 +70,7 @@ impl Broadcast {
             epoch,
         };
         let span = info_span!("broadcast", room = %room.id(), id = %id);
-        tokio::spawn(
-            async move {
-                work.run(events).await;
-                end.send_replace(true);
-            }
-            .instrument(span),
-        );
+        tools.broadcasts.spawn(work.run(events).instrument(span));
         let feed = program.feed();
         let inputs = BTreeMap::new();
         Self {
@@ -89,17 +81,11 @@ impl Broadcast {
             feed,
             inputs,
             next_input: 0,
-            ended,
         }
     }
 
     pub fn live(&self) -> Arc<Live> {
         self.live.clone()
-    }
-
-    /// Turns true when all is in the recording.
-    pub fn ended(&self) -> watch::Receiver<bool> {
-        self.ended.clone()
     }
 
     /// Lets the program end; its task does the rest.

@@ -160,17 +160,9 @@ impl OpenRoom {
         self.carry_events(&mut state);
     }
 
-    /// Ends the broadcast and waits until its recording is complete.
-    pub async fn close(self: &Arc<Self>) {
-        let ended = {
-            let mut state = self.lock();
-            let ended = state.broadcast.as_ref().map(Broadcast::ended);
-            let _ = self.carry_out(&mut state, Command::StopBroadcast);
-            ended
-        };
-        if let Some(mut ended) = ended {
-            let _ = ended.wait_for(|over| *over).await;
-        }
+    /// Ends the broadcast; its task goes on until the recording is complete.
+    pub fn close(self: &Arc<Self>) {
+        let _ = self.carry_out(&mut self.lock(), Command::StopBroadcast);
     }
 
     /// Called by the broadcast itself: its recording, if it has one, can be played.

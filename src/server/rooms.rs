@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
-
 use super::open_room::OpenRoom;
 use super::tools::Tools;
 use crate::hls;
@@ -77,11 +75,11 @@ impl Rooms {
 
     /// Ends every broadcast and waits until each is in its recording.
     pub async fn close(&self) {
-        let mut endings = JoinSet::new();
         for room in self.all() {
-            endings.spawn(async move { room.close().await });
+            room.close();
         }
-        endings.join_all().await;
+        self.tools.broadcasts.close();
+        self.tools.broadcasts.wait().await;
     }
 
     fn measure(&self) {

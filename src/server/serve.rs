@@ -12,6 +12,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::admission::Door;
@@ -74,6 +75,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             ended_for: config.hls.ended_for,
             rtc: rtc.clone(),
             program,
+            broadcasts: TaskTracker::new(),
             hls: settings::hls(&config),
             archive: archive.clone(),
         });

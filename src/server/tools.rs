@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio_util::task::TaskTracker;
+
 use crate::{hls, program, room, rtc, vod};
 
 pub struct Tools {
@@ -11,6 +13,8 @@ pub struct Tools {
     pub ended_for: Duration,
     pub rtc: rtc::Rtc,
     pub program: program::ProgramSettings,
+    /// The tasks of all broadcasts, from their start until they are in their recordings.
+    pub broadcasts: TaskTracker,
     pub hls: hls::Settings,
     /// `None`: nothing is recorded.
     pub archive: Option<vod::Archive>,
