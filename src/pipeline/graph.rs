@@ -175,11 +175,16 @@ fn description(start: &Start) -> anyhow::Result<String> {
         "video/x-raw,format=I420,width={},height={},framerate={}/1,pixel-aspect-ratio=1/1",
         top.width_px, top.height_px, ladder.fps
     );
+    // Keeps the canvas going when nobody is on stage; it is black by itself.
+    let beat = format!(
+        "video/x-raw,format=I420,width=16,height=16,framerate={}/1,pixel-aspect-ratio=1/1",
+        ladder.fps
+    );
     let mut text = format!(
         "compositor name=canvas background=black ignore-inactive-pads=true \
            min-upstream-latency={latency_ns} start-time-selection=first latency=0 \
          ! {raw} ! tee name=program \
-         videotestsrc is-live=true pattern=black ! {raw} ! queue max-size-buffers=2 ! canvas. \
+         videotestsrc is-live=true pattern=black ! {beat} ! queue max-size-buffers=2 ! canvas. \
          audiomixer name=mix ignore-inactive-pads=true min-upstream-latency={latency_ns} \
            start-time-selection=first output-buffer-duration=20000000 alignment-threshold={} \
          ! {AUDIO_CAPS} ! queue max-size-time=500000000 \
