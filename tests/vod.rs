@@ -285,6 +285,15 @@ async fn a_server_that_dies_while_the_storage_is_away_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_recording_of_nothing_is_none() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let work = tempfile::tempdir().expect("a temporary folder");
+    let archive = open(StoreLocation::Folder(folder.path().into()), work.path());
+    assert!(!archive.record(info(new_id())).finish().await);
+    assert_eq!(archive.list().await.expect("a list"), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn old_recordings_are_deleted() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let work = tempfile::tempdir().expect("a temporary folder");

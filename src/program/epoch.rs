@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::time::{ClockId, clock_gettime};
 
 /// From the start of a child's process to its first frame, on an idle machine.
-const CHILD_STARTS_IN: Duration = Duration::from_millis(200);
+const CHILD_STARTS_IN: Duration = Duration::from_millis(300);
 /// The first segment is this long: players begin with a whole one.
 const FIRST_SEGMENT: Duration = Duration::from_millis(500);
 

@@ -361,11 +361,14 @@ impl Work {
             wait = (wait * 2).min(MAX_RETRY);
         }
         self.spool.remove().await;
-        info!(recording = %id, duration = ?self.manifest.duration(), "the recording is complete");
-        if let Some(answer) = answer {
-            let _ = answer.send(self.manifest.is_playable());
+        let is_playable = self.manifest.is_playable();
+        if is_playable {
+            info!(recording = %id, duration = ?self.manifest.duration(), "the recording is complete");
+            self.archive.finish_later(id);
         }
-        self.archive.finish_later(id);
+        if let Some(answer) = answer {
+            let _ = answer.send(is_playable);
+        }
     }
 }
 
@@ -383,21 +386,22 @@ async fn put_item(store: Store, id: BroadcastId, item: Item) -> Result<Uploaded,
     Ok(Uploaded::First(item.head, codecs))
 }
 
-/// So that any web server before the storage can play it. The manifest comes last: what it calls
-/// complete is.
+/// Playlists, so that any web server before the storage can play it. The manifest comes last: what
+/// it calls complete is. A recording of nothing is none.
 async fn put_playlists(store: &Store, manifest: &Manifest) -> Result<(), Error> {
     let id = manifest.id;
-    if manifest.is_playable() {
-        for rendition in &manifest.renditions {
-            let path = file(id, &format!("{}/index.m3u8", rendition.info.name));
-            let text = playlist::media(manifest, rendition);
-            store.put(&path, Bytes::from(text).into()).await?;
-        }
-        let text = playlist::multivariant(manifest);
-        store
-            .put(&file(id, "index.m3u8"), Bytes::from(text).into())
-            .await?;
+    if !manifest.is_playable() {
+        return store.delete(id).await;
     }
+    for rendition in &manifest.renditions {
+        let path = file(id, &format!("{}/index.m3u8", rendition.info.name));
+        let text = playlist::media(manifest, rendition);
+        store.put(&path, Bytes::from(text).into()).await?;
+    }
+    let text = playlist::multivariant(manifest);
+    store
+        .put(&file(id, "index.m3u8"), Bytes::from(text).into())
+        .await?;
     store.put_manifest(manifest).await
 }
 

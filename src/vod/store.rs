@@ -99,7 +99,7 @@ impl Store {
                     folder: folder.display().to_string(),
                     reason,
                 })?;
-                Arc::new(LocalFileSystem::new_with_prefix(folder)?)
+                Arc::new(LocalFileSystem::new_with_prefix(folder)?.with_automatic_cleanup(true))
             }
             StoreLocation::S3 {
                 bucket,

@@ -196,10 +196,10 @@ impl Timeline {
         closed
     }
 
-    /// A segment may begin this much before its slot, and the slot's segment may be longer
-    /// by it, when the pipeline begins anew just before a boundary.
+    /// A segment may begin this much before its slot: sound is cut between its own frames.
+    /// Pictures and sound begin with the same part, so less than a part is enough.
     fn tolerance(&self) -> Duration {
-        (self.grid.segment / 4).min(Duration::from_millis(400))
+        self.grid.part / 2
     }
 
     /// EXTINF rounded to the nearest integer may not exceed the target duration
