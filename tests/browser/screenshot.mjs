@@ -1,5 +1,5 @@
 // Makes the README's picture: the watch page with the test clock on air.
-// Usage: AMPHI_BIN=target/release/amphi node tests/browser/screenshot.mjs docs/watch.png
+// Usage: AMPHI_BIN=target/release/amphi node tests/browser/screenshot.mjs player/watch.png
 
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
