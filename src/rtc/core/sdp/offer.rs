@@ -116,6 +116,12 @@ impl Offer {
         if text.len() > MAX_OFFER_LEN {
             return Err(OfferError::TooLong);
         }
+        // RFC 8866 §9, `byte-string`. The crate takes them, and values go into our answer.
+        if text.replace("\r\n", "\n").contains(['\r', '\0']) {
+            return Err(OfferError::Syntax(
+                "a value holds a carriage return or a null character".to_owned(),
+            ));
+        }
         let sdp = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes()))
             .map_err(|e| OfferError::Syntax(e.to_string()))?;
         let media = &sdp.media_descriptions;

@@ -201,6 +201,10 @@ fn a_bad_offer_is_an_error_that_says_why() {
     );
     check(&OFFER.replace("sha-256 DA:", "sha-1 DA:"), "sha-256");
     check(&OFFER.replace("DA:7B", "DA:7"), "sha-256");
+    check(
+        &OFFER.replace("useinbandfec=1", "x\ra=y"),
+        "carriage return",
+    );
     check(&"a".repeat(70_000), "longer");
 }
 
