@@ -38,6 +38,9 @@ pub fn routes() -> Router {
         )
 }
 
+/// Characters of a stranger's URL that are given back.
+const QUOTED: usize = 80;
+
 /// What no route knows: a page for those who read pages, a problem for the rest.
 pub async fn not_found(request: Request) -> Response {
     let reads_pages = request
@@ -50,10 +53,8 @@ pub async fn not_found(request: Request) -> Response {
         *response.status_mut() = StatusCode::NOT_FOUND;
         return response;
     }
-    let detail = format!(
-        "nothing is at {}; `/` lists what is live, and /api/openapi.json what can be asked",
-        request.uri().path()
-    );
+    let path: String = request.uri().path().chars().take(QUOTED).collect();
+    let detail = format!("nothing is at {path}; `/` lists what is live");
     Problem::new(StatusCode::NOT_FOUND, detail).into_response()
 }
 

@@ -106,6 +106,9 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             .route("/readyz", get(|| async { "ok\n" }))
             .route("/metrics", get(move || async move { metrics.render() }))
             .fallback(web::not_found)
+            .layer(axum::middleware::map_response(
+                crate::problem::instead_of_plain_text,
+            ))
             .layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked));
         let stop_http = CancellationToken::new();
         let origin = hls::Origin::new(rooms.clone(), config.hls.max_waiting);
