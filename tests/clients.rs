@@ -9,6 +9,9 @@ use std::process::Command;
 use gst::prelude::*;
 use support::{SOON, Server, get, json, the_recording, wait_for};
 
+/// Sound is cut where its frames end: of 21 ms each, at both ends of a segment.
+const AAC_FRAMES_S: f32 = 0.045;
+
 /// A running `whipsink`; it says goodbye when it is dropped.
 struct WhipSink(gst::Pipeline);
 
@@ -63,22 +66,13 @@ fn check(video: &str) {
         get(&format!("{folder}index.m3u8")).filter(|playlist| playlist.contains("\n2.m4s"))
     });
     assert_streams(&live, "1280,720");
-    let work = tempfile::tempdir().expect("a folder");
-    for rendition in ["720p", "360p"] {
-        for msn in 0..3 {
-            let folder = folder.replace("720p", rendition);
-            let [init, segment] = [format!("{folder}init-0.mp4"), format!("{folder}{msn}.m4s")];
-            let bytes = [bytes(&init), bytes(&segment)].concat();
-            let file = work.path().join(format!("{rendition}-{msn}.mp4"));
-            std::fs::write(&file, bytes).expect("written");
-            assert!(begins_with_key_frame(&file), "{rendition}, segment {msn}");
-        }
-    }
     assert!(picture_moves(&live), "the ball is seen to move");
+    check_segments(&folder.replace("720p/", ""), 3);
 
     drop(publisher);
     let id = the_recording(&server);
     assert_streams(&server.url(&format!("/vod/{id}/index.m3u8")), "1280,720");
+    check_segments(&server.url(&format!("/vod/{id}/")), 3);
     let film = server.url(&format!("/vod/{id}/recording.mp4"));
     wait_for("recording.mp4 is made", SOON, || {
         reachable(&film).then_some(())
@@ -104,6 +98,47 @@ fn whipsink_publishes_h264() {
 #[test]
 fn whipsink_publishes_vp8() {
     check(VP8);
+}
+
+/// Players join at any segment and change renditions at any: each begins with a key frame, and
+/// all renditions have the same segments at the same times.
+fn check_segments(folder: &str, at_least: usize) {
+    let playlists = ["720p", "360p", "audio"].map(|rendition| {
+        let text = bytes(&format!("{folder}{rendition}/index.m3u8"));
+        m3u8_rs::parse_media_playlist_res(&text).expect("a media playlist")
+    });
+    let [of_picture, others @ ..] = &playlists;
+    let shared = playlists.iter().map(|playlist| playlist.segments.len());
+    let shared = shared.min().unwrap_or(0);
+    assert!(shared >= at_least, "{shared} segments in {folder}");
+    for (other, apart_s) in others.iter().zip([0.001, AAC_FRAMES_S]) {
+        assert_eq!(other.media_sequence, of_picture.media_sequence);
+        assert_eq!(other.target_duration, of_picture.target_duration);
+        let pairs = other.segments.iter().zip(&of_picture.segments);
+        for (nth, (one, picture)) in pairs.enumerate() {
+            assert_eq!(one.uri, picture.uri);
+            let began = |segment: &m3u8_rs::MediaSegment| segment.program_date_time;
+            if let (Some(one), Some(picture)) = (began(one), began(picture)) {
+                let apart = (one - picture).abs().as_seconds_f32();
+                assert!(apart < apart_s, "{one} beside {picture}");
+            }
+            // The last one ends where each encoder was when it was told to stop.
+            if nth + 1 < shared {
+                let apart = (one.duration - picture.duration).abs();
+                assert!(apart < apart_s, "{one:?} beside {picture:?}");
+            }
+        }
+    }
+    let work = tempfile::tempdir().expect("a folder");
+    for (rendition, playlist) in ["720p", "360p"].iter().zip(&playlists) {
+        for segment in &playlist.segments {
+            let init = bytes(&format!("{folder}{rendition}/init-0.mp4"));
+            let media = bytes(&format!("{folder}{rendition}/{}", segment.uri));
+            let file = work.path().join(format!("{rendition}-{}", segment.uri));
+            std::fs::write(&file, [init, media].concat()).expect("written");
+            assert!(begins_with_key_frame(&file), "{rendition}, {}", segment.uri);
+        }
+    }
 }
 
 fn bytes(url: &str) -> Vec<u8> {
@@ -152,16 +187,15 @@ fn assert_streams(url: &str, size: &str) {
     }
 }
 
+/// Its container says so, and a decoder that has seen nothing else agrees.
 fn begins_with_key_frame(file: &Path) -> bool {
     let place = file.to_str().expect("a path");
-    let flags = probe(
-        place,
-        &["-select_streams", "v", "-show_entries", "packet=flags"],
-    );
-    flags
-        .lines()
-        .next()
-        .is_some_and(|first| first.starts_with('K'))
+    let first = |entries| {
+        let arguments = ["-select_streams", "v", "-show_entries", entries];
+        let all = probe(place, &arguments);
+        all.lines().next().unwrap_or_default().to_owned()
+    };
+    first("packet=flags").starts_with('K') && first("frame=key_frame,pict_type").starts_with("1,I")
 }
 
 fn picture_moves(url: &str) -> bool {
