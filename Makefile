@@ -59,9 +59,10 @@ bench: $(STAMPS)/run-packages $(STAMPS)/test-packages $(STAMPS)/bench-packages p
 fuzz: ## a minute on each fuzz target (with a nightly toolchain, which it installs)
 	@rustup toolchain list | grep -q nightly || rustup toolchain install nightly --profile minimal
 	@command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
-	@mkdir -p tests/fuzz/corpus/sdp_offer && cp tests/vectors/offers/*.sdp tests/fuzz/corpus/sdp_offer/
 	@for target in $$(cargo +nightly fuzz list --fuzz-dir tests/fuzz); do echo "==> $$target"; \
-	  cargo +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -print_final_stats=0; done
+	  seeds=tests/corpus/$$target; if [ $$target = sdp_offer ]; then seeds=tests/vectors/offers; fi; \
+	  corpus=tests/fuzz/corpus/$$target; mkdir -p $$corpus; \
+	  cargo +nightly fuzz run --fuzz-dir tests/fuzz $$target $$corpus $$seeds -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -print_final_stats=0; done
 
 player: player/dist/.built ## build the pages
 

@@ -129,7 +129,7 @@ async fn who_leaves_waits_no_longer() {
 
 #[test]
 fn what_strangers_asked_before_is_answered_or_refused() {
-    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/hls_reload");
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/hls_query");
     let mut seen = 0;
     for file in std::fs::read_dir(corpus).unwrap() {
         let query = std::fs::read_to_string(file.unwrap().path()).unwrap();

@@ -20,7 +20,17 @@ fuzz_target!(|text: &str| {
         candidates: vec![([192, 0, 2, 1], 8189).into()],
         fingerprint: Fingerprint([7; 32]),
     };
-    if let Ok((text, _)) = answer(&offer, local, &settings) {
-        assert!(Offer::parse(&text).is_ok(), "our own answer does not read:\n{text}");
+    if let Ok((text, agreement)) = answer(&offer, local, &settings) {
+        assert!(!agreement.media.is_empty());
+        assert!(
+            Offer::parse(&text).is_ok(),
+            "our own answer does not read:\n{text}"
+        );
+        // RFC 3264 §6: a section of the answer for each of the offer.
+        let sections = text.lines().filter(|line| line.starts_with("m=")).count();
+        assert_eq!(sections, offer.sections.len(), "{text}");
+        for line in text.split_terminator("\r\n") {
+            assert!(!line.contains(['\r', '\n']), "{line:?}");
+        }
     }
 });
