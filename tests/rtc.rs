@@ -201,7 +201,7 @@ fn agree(offer: &str, rtc: &Rtc, address: SocketAddr) -> (Agreement, String) {
         .iter()
         .map(|byte| format!("{byte:02X}"))
         .collect();
-    let ufrag = format!("u{:08x}", rand::random::<u32>());
+    let ufrag = format!("a{:08x}", rand::random::<u32>());
     let local_ice = IceCredentials {
         ufrag,
         pwd: "a-password-of-24-letters".to_owned(),
@@ -279,6 +279,7 @@ fn agree(offer: &str, rtc: &Rtc, address: SocketAddr) -> (Agreement, String) {
             index: index as u8,
             mid: mid.clone(),
             kind,
+            is_screen: false,
             codecs: vec![CodecParameters {
                 codec,
                 payload_type,
@@ -300,6 +301,7 @@ fn agree(offer: &str, rtc: &Rtc, address: SocketAddr) -> (Agreement, String) {
         remote_fingerprint: Fingerprint(bytes.try_into().unwrap()),
         dtls_role: DtlsRole::Server,
         media,
+        sends: Vec::new(),
     };
     (agreement, answer)
 }

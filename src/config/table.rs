@@ -58,11 +58,15 @@ settings! {
         listen: SocketAddr = "\"0.0.0.0:8080\"";
     }
     rtc: Rtc {
-        /// The one UDP port of all WebRTC connections.
+        /// The one port of all WebRTC connections, of UDP and TCP.
         listen: SocketAddr = "\"0.0.0.0:8189\"";
         /// Addresses that clients are told to connect to, for a server behind NAT. Empty: those
         /// of this machine's interfaces.
         public_addresses: Vec<IpAddr> = "[]";
+        /// Whether clients may connect by TCP too, where UDP is blocked (ICE-TCP, RFC 6544).
+        tcp: bool = "true";
+        /// Threads that forward media; the connections of one room share one. 0: one for each core.
+        workers: usize = "0", "0 to 64" if |n| *n <= 64;
         /// STUN and TURN servers handed to publishers, as "stun:host:port" or
         /// "turn:user:password@host:port?transport=udp".
         ice_servers: Vec<String> = "[]";

@@ -238,7 +238,7 @@ fn denied(denied: Denied) -> Problem {
 fn refused(refused: Refused) -> Problem {
     let status = match refused {
         Refused::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
-        Refused::MayNotPublish(_) => StatusCode::FORBIDDEN,
+        Refused::MayNotPublish(_) | Refused::MayNotAttend(_) => StatusCode::FORBIDDEN,
         Refused::AlreadyLive | Refused::NotLive | Refused::StaleSession => StatusCode::CONFLICT,
     };
     Problem::new(status, refused.to_string())

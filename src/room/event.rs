@@ -15,6 +15,22 @@ pub enum Command {
         name: String,
         role: Role,
     },
+    /// Someone comes to see and hear the others; with an `identity` that is already in the room,
+    /// it is they.
+    Attend {
+        fresh: ParticipantId,
+        session: Session,
+        identity: Option<String>,
+        name: String,
+        role: Role,
+    },
+    /// They do not any more.
+    Unattend(Session),
+    /// A microphone's level (RFC 6464), in -dBov.
+    Level {
+        session: Session,
+        level: u8,
+    },
     /// The connection is made; media may flow.
     Connected(Session),
     TrackStarted {
@@ -55,6 +71,17 @@ pub enum Event {
     ParticipantLeft {
         participant: ParticipantId,
     },
+    /// Publishes no more, and still attends.
+    PublishingEnded {
+        participant: ParticipantId,
+    },
+    /// Attends from another session now; the old one, if it still stands, must be closed.
+    ParticipantAttends {
+        participant: ParticipantId,
+        replaced: Option<Session>,
+    },
+    /// Who speaks; nobody does after a while of silence.
+    SpeakerChanged(Option<ParticipantId>),
     TrackStarted {
         participant: ParticipantId,
         session: Session,
@@ -85,6 +112,8 @@ pub enum Refused {
     Full(usize),
     #[error("a {0:?} may not publish")]
     MayNotPublish(Role),
+    #[error("a {0:?} may not join the stage")]
+    MayNotAttend(Role),
     #[error("the room is live already")]
     AlreadyLive,
     #[error("the room is not live")]

@@ -6,6 +6,7 @@
 pub mod event;
 pub mod id;
 pub mod participant;
+pub mod speaker;
 pub mod state;
 pub mod track;
 
@@ -13,4 +14,4 @@ pub use event::{Command, Event, Refused};
 pub use id::{BroadcastId, ParticipantId, RoomId};
 pub use participant::{Participant, Presence, Role, Session, Track, TrackNumber};
 pub use state::{Room, Settings};
-pub use track::{Codec, MediaKind};
+pub use track::{Codec, MediaKind, TrackSource};

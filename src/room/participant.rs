@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::id::ParticipantId;
-use super::track::{Codec, MediaKind};
+use super::track::{Codec, MediaKind, TrackSource};
 
 /// What a participant is in the room; [`Role::may_publish`] and its siblings say what follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,11 @@ pub enum Role {
 impl Role {
     pub fn may_publish(self) -> bool {
         matches!(self, Role::Host | Role::Speaker)
+    }
+
+    /// May see and hear the others in real time.
+    pub fn may_attend(self) -> bool {
+        matches!(self, Role::Host | Role::Speaker | Role::Producer)
     }
 
     /// May start and stop the broadcast.
@@ -42,6 +47,7 @@ pub struct TrackNumber(pub u8);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Track {
     pub kind: MediaKind,
+    pub source: TrackSource,
     pub codec: Codec,
     /// Nothing comes: the publisher muted it, or lost it.
     pub muted: bool,
@@ -49,7 +55,9 @@ pub struct Track {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// The connection is being made.
+    /// Here by a session, and publishes nothing.
+    Attending,
+    /// The connection to publish is being made.
     Joining(Session),
     Connected(Session),
     /// Vanished without a word; the place is kept for a while.
@@ -59,10 +67,15 @@ pub enum Presence {
 }
 
 impl Presence {
+    /// Publishes, or did a moment ago and may come back.
+    pub fn is_publishing(self) -> bool {
+        self != Presence::Attending
+    }
+
     pub fn session(self) -> Option<Session> {
         match self {
             Presence::Joining(session) | Presence::Connected(session) => Some(session),
-            Presence::Away { .. } => None,
+            Presence::Attending | Presence::Away { .. } => None,
         }
     }
 }
@@ -75,6 +88,8 @@ pub struct Participant {
     pub name: String,
     pub role: Role,
     pub presence: Presence,
+    /// The session by which they see and hear the others.
+    pub attending: Option<Session>,
     pub tracks: BTreeMap<TrackNumber, Track>,
     /// Place in the order of the stage: who came first stands first.
     pub place: u64,

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use super::event::{Command, Event, Refused};
 use super::id::{BroadcastId, ParticipantId, RoomId};
 use super::participant::{Participant, Presence, Role, Session};
+use super::speaker::Speakers;
+use super::track::MediaKind;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -22,6 +24,7 @@ pub struct Room {
     id: RoomId,
     settings: Settings,
     participants: BTreeMap<ParticipantId, Participant>,
+    speakers: Speakers,
     broadcast: Option<BroadcastId>,
     events: VecDeque<Event>,
     next_place: u64,
@@ -33,6 +36,7 @@ impl Room {
             id,
             settings,
             participants: BTreeMap::new(),
+            speakers: Speakers::default(),
             broadcast: None,
             events: VecDeque::new(),
             next_place: 0,
@@ -45,6 +49,10 @@ impl Room {
 
     pub fn broadcast(&self) -> Option<BroadcastId> {
         self.broadcast
+    }
+
+    pub fn speaking(&self) -> Option<ParticipantId> {
+        self.speakers.speaking()
     }
 
     /// In the order of the stage.
@@ -71,14 +79,50 @@ impl Room {
                 if !role.may_publish() {
                     return Err(Refused::MayNotPublish(role));
                 }
-                let known = identity.as_ref().and_then(|identity| {
-                    let mut all = self.participants.values();
-                    all.find(|p| p.identity.as_ref() == Some(identity))
-                        .map(|p| p.id)
-                });
-                match known {
+                let presence = Presence::Joining(session);
+                match self.of_identity(identity.as_deref()) {
                     Some(id) => self.take_place_again(id, session, name),
-                    None => self.take_place(fresh, session, identity, name, role)?,
+                    None => self.take_place(fresh, presence, None, identity, name, role)?,
+                }
+            }
+            Command::Attend {
+                fresh,
+                session,
+                identity,
+                name,
+                role,
+            } => {
+                if !role.may_attend() {
+                    return Err(Refused::MayNotAttend(role));
+                }
+                let known = self.of_identity(identity.as_deref());
+                let Some(participant) = known.and_then(|id| self.participants.get_mut(&id)) else {
+                    let attending = Some(session);
+                    let presence = Presence::Attending;
+                    return self.take_place(fresh, presence, attending, identity, name, role);
+                };
+                participant.name = name;
+                let replaced = participant.attending.replace(session);
+                self.events.push_back(Event::ParticipantAttends {
+                    participant: participant.id,
+                    replaced,
+                });
+            }
+            Command::Unattend(session) => {
+                let mut all = self.participants.values_mut();
+                let participant = all
+                    .find(|participant| participant.attending == Some(session))
+                    .ok_or(Refused::StaleSession)?;
+                participant.attending = None;
+                let (id, presence) = (participant.id, participant.presence);
+                if presence == Presence::Attending {
+                    self.remove(id);
+                }
+            }
+            Command::Level { session, level } => {
+                let id = self.of_session(session)?.id;
+                if self.speakers.hear(id, level, now) {
+                    self.tell_speaker();
                 }
             }
             Command::Connected(session) => {
@@ -122,6 +166,7 @@ impl Room {
                     && track.muted != muted
                 {
                     track.muted = muted;
+                    let is_voice = track.kind == MediaKind::Audio;
                     let event = Event::TrackMuted {
                         participant: id,
                         session,
@@ -129,12 +174,15 @@ impl Room {
                         muted,
                     };
                     self.events.push_back(event);
+                    if muted && is_voice && self.speakers.forget(id) {
+                        self.tell_speaker();
+                    }
                 }
             }
             Command::Left(session) => {
                 let id = self.of_session(session)?.id;
                 self.end_tracks(id, session);
-                self.remove(id);
+                self.stop_publishing(id);
             }
             Command::Lost(session) => {
                 let participant = self.of_session(session)?;
@@ -146,7 +194,9 @@ impl Room {
                         self.events
                             .push_back(Event::ParticipantAway { participant: id });
                     }
-                    Presence::Joining(_) | Presence::Away { .. } => self.remove(id),
+                    Presence::Joining(_) | Presence::Away { .. } | Presence::Attending => {
+                        self.stop_publishing(id);
+                    }
                 }
             }
             Command::StartBroadcast(broadcast) => {
@@ -178,7 +228,7 @@ impl Room {
             .map(|participant| participant.id)
             .collect();
         for id in gone {
-            self.remove(id);
+            self.stop_publishing(id);
         }
     }
 
@@ -194,10 +244,23 @@ impl Room {
             .map(|at| (at, "a vanished participant's place is given up"))
     }
 
+    fn of_identity(&self, identity: Option<&str>) -> Option<ParticipantId> {
+        let identity = identity?;
+        let mut all = self.participants.values();
+        let found = all.find(|p| p.identity.as_deref() == Some(identity));
+        found.map(|p| p.id)
+    }
+
+    fn tell_speaker(&mut self) {
+        let speaking = self.speakers.speaking();
+        self.events.push_back(Event::SpeakerChanged(speaking));
+    }
+
     fn take_place(
         &mut self,
         id: ParticipantId,
-        session: Session,
+        presence: Presence,
+        attending: Option<Session>,
         identity: Option<String>,
         name: String,
         role: Role,
@@ -207,7 +270,6 @@ impl Room {
         }
         let place = self.next_place;
         self.next_place += 1;
-        let presence = Presence::Joining(session);
         let tracks = BTreeMap::new();
         self.participants.insert(
             id,
@@ -217,6 +279,7 @@ impl Room {
                 name,
                 role,
                 presence,
+                attending,
                 tracks,
                 place,
             },
@@ -256,12 +319,37 @@ impl Room {
         }
     }
 
+    /// Who attends stays; who only published leaves.
+    fn stop_publishing(&mut self, id: ParticipantId) {
+        match self.participants.get_mut(&id) {
+            Some(participant) if participant.attending.is_some() => {
+                participant.presence = Presence::Attending;
+                self.events
+                    .push_back(Event::PublishingEnded { participant: id });
+                if self.speakers.forget(id) {
+                    self.tell_speaker();
+                }
+                self.stop_with_the_last();
+            }
+            _ => self.remove(id),
+        }
+    }
+
     fn remove(&mut self, id: ParticipantId) {
         self.participants.remove(&id);
         self.events
             .push_back(Event::ParticipantLeft { participant: id });
+        if self.speakers.forget(id) {
+            self.tell_speaker();
+        }
+        self.stop_with_the_last();
+    }
+
+    fn stop_with_the_last(&mut self) {
+        let mut participants = self.participants.values();
+        let is_over = !participants.any(|participant| participant.presence.is_publishing());
         if self.settings.auto_broadcast
-            && self.participants.is_empty()
+            && is_over
             && let Some(broadcast) = self.broadcast.take()
         {
             self.events.push_back(Event::BroadcastStopped(broadcast));
@@ -278,7 +366,7 @@ impl Room {
     fn leaves_at(&self, participant: &Participant) -> Option<Instant> {
         match participant.presence {
             Presence::Away { since } => since.checked_add(self.settings.away_for),
-            Presence::Joining(_) | Presence::Connected(_) => None,
+            Presence::Attending | Presence::Joining(_) | Presence::Connected(_) => None,
         }
     }
 }

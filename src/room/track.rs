@@ -9,6 +9,29 @@ pub enum MediaKind {
     Video,
 }
 
+/// Where a track comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrackSource {
+    Microphone,
+    Camera,
+    Screen,
+    /// The sound of a shared screen.
+    #[serde(rename = "screen-audio")]
+    ScreenAudio,
+}
+
+impl TrackSource {
+    pub fn of(kind: MediaKind, is_screen: bool) -> Self {
+        match (kind, is_screen) {
+            (MediaKind::Audio, false) => TrackSource::Microphone,
+            (MediaKind::Audio, true) => TrackSource::ScreenAudio,
+            (MediaKind::Video, false) => TrackSource::Camera,
+            (MediaKind::Video, true) => TrackSource::Screen,
+        }
+    }
+}
+
 /// The codecs that Amphi takes from a publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

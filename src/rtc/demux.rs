@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::net::SocketAddr;
 
-use super::core::ice::check;
+use super::core::ice::{Place, check};
 
 /// Addresses one peer may send from at once; its oldest is forgotten for the next.
 const MAX_ADDRESSES: usize = 16;
@@ -25,21 +24,21 @@ impl fmt::Display for ConnectionId {
 /// What leads to one connection, oldest first.
 #[derive(Debug, Default)]
 struct Ways {
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Place>,
     ufrags: Vec<String>,
 }
 
 /// The table of all ways to all connections.
 #[derive(Debug, Default)]
 pub struct Demux {
-    by_address: HashMap<SocketAddr, ConnectionId>,
+    by_address: HashMap<Place, ConnectionId>,
     by_ufrag: HashMap<String, ConnectionId>,
     ways: BTreeMap<ConnectionId, Ways>,
 }
 
 impl Demux {
     /// The connection a datagram belongs to. Costs a stranger's datagram one look-up.
-    pub fn route(&self, from: SocketAddr, datagram: &[u8]) -> Option<ConnectionId> {
+    pub fn route(&self, from: Place, datagram: &[u8]) -> Option<ConnectionId> {
         if check::is_stun(datagram) {
             // The ufrag first: a peer's next connection may come from the same address.
             let ufrag = check::peek_ufrag(datagram)?;
@@ -64,7 +63,7 @@ impl Demux {
     }
 
     /// A check of the connection's peer came from `address`.
-    pub fn add_address(&mut self, id: ConnectionId, address: SocketAddr) {
+    pub fn add_address(&mut self, id: ConnectionId, address: Place) {
         let before = self.by_address.insert(address, id);
         if before == Some(id) {
             return;
@@ -94,14 +93,16 @@ impl Demux {
 
 #[cfg(test)]
 mod tests {
+    use super::super::core::ice::Transport;
     use super::*;
+    use std::net::SocketAddr;
 
     const A: ConnectionId = ConnectionId(1);
     const B: ConnectionId = ConnectionId(2);
     const RTP: &[u8] = &[0x80; 20];
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], port))
+    fn address(port: u16) -> Place {
+        (Transport::Udp, SocketAddr::from(([192, 0, 2, 1], port)))
     }
 
     fn binding_request(username: &str) -> Vec<u8> {

@@ -2,32 +2,39 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::core::connection::ConnectionStats;
 use super::core::dtls::Identity;
-use super::core::ice;
-use super::core::sdp::agreement::{Agreement, Fingerprint, IceCredentials};
+use super::core::ice::{self, Transport};
+use super::core::sdp::Candidate;
+use super::core::sdp::agreement::{Agreement, Fingerprint, IceCredentials, SendMedia};
+use super::core::send::sender::{Slot, View};
 use super::core::{Sink, TrackId};
+use super::crew::{Crew, MAX_WORKERS, Member, Shared, Source, Wishes};
 use super::demux::ConnectionId;
-use super::socket;
-use super::worker::{self, Command};
+use super::worker::{self, Command, Duty};
+use super::{socket, tcp};
 
-/// Commands that wait for the worker; one takes it microseconds, so more is an overload.
-const MAX_COMMANDS: usize = 256;
+/// Commands, and datagrams handed over, that wait for a worker; one takes it microseconds, so
+/// more is an overload.
+const MAX_COMMANDS: usize = 4096;
 
-/// Key frame requests that wait; the worker takes all at once, and each peer has few tracks.
-const MAX_KEY_FRAMES: usize = 10_000;
+/// Free ports that are tried.
+const MAX_BINDS: usize = 16;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The UDP address for all connections; port 0 takes a free one.
+    /// The address for all connections, of UDP and TCP; port 0 takes a free one.
     pub bind: SocketAddr,
+    /// Whether peers may connect by TCP too (RFC 6544).
+    pub tcp: bool,
+    /// Threads; the connections of one room share one.
+    pub workers: usize,
     /// An IPv6 `bind` takes IPv4 peers too.
     pub dual_stack: bool,
     /// The addresses that clients are told, where they differ from the bound one (NAT).
@@ -49,6 +56,8 @@ impl Default for Settings {
         let ice = ice::Settings::default();
         Self {
             bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8189)),
+            tcp: true,
+            workers: 1,
             dual_stack: false,
             public_addresses: Vec::new(),
             loopback: false,
@@ -78,46 +87,92 @@ pub enum Error {
 /// A cheap handle; the transport runs until [`Rtc::shutdown`] or until the last one is gone.
 #[derive(Clone)]
 pub struct Rtc {
-    commands: mpsc::Sender<Command>,
-    shared: Arc<Shared>,
+    crew: Arc<Crew>,
+    /// Ends the workers when the last handle is gone.
+    _life: Arc<Life>,
     fingerprint: Fingerprint,
     local: SocketAddr,
+    has_tcp: bool,
     public_addresses: Arc<[IpAddr]>,
     dual_stack: bool,
     loopback: bool,
 }
 
+struct Life(Vec<Arc<Shared>>);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|shared| shared.stop());
+    }
+}
+
 impl Rtc {
-    /// Binds the port and starts the worker's thread.
+    /// Binds the port and starts the workers' threads.
     pub fn start(settings: Settings) -> io::Result<Self> {
-        let socket = socket::bind(settings.bind, settings.dual_stack)?;
-        let local = socket.local_addr()?;
+        let workers = settings.workers.clamp(1, MAX_WORKERS);
+        let (sockets, mut listener) = bind(&settings, workers)?;
+        let local = match sockets.first() {
+            Some(socket) => socket.local_addr()?,
+            None => settings.bind,
+        };
+        let has_tcp = listener.is_some();
         let identity = Arc::new(Identity::generate().map_err(io::Error::other)?);
         let fingerprint = identity.fingerprint.clone();
-        let shared = Arc::new(Shared::default());
-        let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
         let ice = ice::Settings {
             connect_timeout: settings.connect_timeout,
             consent_timeout: settings.consent_timeout,
             vanish_timeout: settings.vanish_timeout,
         };
-        let (for_worker, max) = (shared.clone(), settings.max_connections);
-        std::thread::Builder::new()
-            .name("rtc".to_owned())
-            .spawn(move || {
-                if let Err(error) = worker::run(socket, identity, for_worker, ice, max, receiver) {
-                    tracing::error!(%error, "the transport's thread ended");
-                }
-            })?;
+        let (mut members, mut receivers) = (Vec::new(), Vec::new());
+        for _ in 0..workers {
+            let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
+            let shared = Arc::new(Shared::default());
+            members.push(Member { commands, shared });
+            receivers.push(receiver);
+        }
+        let life = members.iter().map(|member| member.shared.clone());
+        let life = Arc::new(Life(life.collect()));
+        let crew = Arc::new(Crew::new(members));
+        for (number, (socket, commands)) in sockets.into_iter().zip(receivers).enumerate() {
+            let duty = Duty {
+                number,
+                socket,
+                // One of them listens for all.
+                listener: listener.take(),
+                identity: identity.clone(),
+                crew: crew.clone(),
+                ice: ice.clone(),
+                max_connections: settings.max_connections,
+                commands,
+            };
+            std::thread::Builder::new()
+                .name(format!("rtc-{number}"))
+                .spawn(move || {
+                    if let Err(error) = worker::run(duty) {
+                        tracing::error!(%error, "a thread of the transport ended");
+                    }
+                })?;
+        }
         Ok(Self {
-            commands,
-            shared,
+            crew,
+            _life: life,
             fingerprint,
             local,
+            has_tcp,
             public_addresses: settings.public_addresses.into(),
             dual_stack: settings.dual_stack,
             loopback: settings.loopback,
         })
+    }
+
+    /// Our ICE credentials for a connection that belongs to `room`.
+    pub fn credentials(&self, room: &str) -> IceCredentials {
+        self.crew.credentials(room)
+    }
+
+    /// Whether peers can connect by TCP too, at the same addresses.
+    pub fn has_tcp(&self) -> bool {
+        self.has_tcp
     }
 
     /// The address that is bound.
@@ -125,8 +180,20 @@ impl Rtc {
         self.local
     }
 
-    /// The addresses to write into answers, best first.
-    pub fn candidates(&self) -> Vec<SocketAddr> {
+    /// The candidates to write into answers and offers, best first.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        let all = |transport| {
+            let addresses = self.addresses().into_iter();
+            addresses.map(move |address| Candidate { transport, address })
+        };
+        let tcp = self.has_tcp.then(|| all(Transport::Tcp));
+        all(Transport::Udp)
+            .chain(tcp.into_iter().flatten())
+            .collect()
+    }
+
+    /// Where clients are told to connect to.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
         let port = self.local.port();
         let told = |ips: Vec<IpAddr>| {
             ips.into_iter()
@@ -157,7 +224,8 @@ impl Rtc {
         self.fingerprint.clone()
     }
 
-    /// Expects the peer that `agreement` describes. Its media goes to `sink`, of which the last
+    /// Expects the peer that `agreement` describes, with credentials of [`Rtc::credentials`].
+    /// Its media goes to `sink`, of which the last
     /// event is [`Event::Closed`](super::core::Event::Closed).
     ///
     /// # Errors
@@ -169,7 +237,9 @@ impl Rtc {
         sink: Box<dyn Sink>,
     ) -> Result<ConnectionId, Error> {
         let (answer, answered) = oneshot::channel();
-        self.command(Command::Open(Box::new(agreement), sink, answer))?;
+        let member = self.crew.of_ufrag(&agreement.local_ice.ufrag);
+        let open = Command::Open(Box::new(agreement), sink, answer);
+        command(member.ok_or(Error::UfragTaken)?, open)?;
         answered.await.map_err(|_| Error::Stopped)?
     }
 
@@ -181,86 +251,102 @@ impl Rtc {
         remote: IceCredentials,
     ) -> Result<(), Error> {
         let (answer, answered) = oneshot::channel();
-        self.command(Command::RestartIce {
+        let restart = Command::RestartIce {
             id,
             local,
             remote,
             answer,
-        })?;
+        };
+        command(self.member(id)?, restart)?;
         answered.await.map_err(|_| Error::Stopped)?
     }
 
     /// Measurements; `None` once it is closed.
     pub async fn stats(&self, id: ConnectionId) -> Option<ConnectionStats> {
         let (answer, answered) = oneshot::channel();
-        self.command(Command::Stats(id, answer)).ok()?;
+        command(self.member(id).ok()?, Command::Stats(id, answer)).ok()?;
         answered.await.ok()?
     }
 
-    /// Ends a connection; never lost, never waits.
+    /// Ends a connection; never lost, never waits. So with all that follow.
     pub fn close(&self, id: ConnectionId) {
-        self.shared.wish(|wishes| {
+        self.wish(id, |wishes| {
             wishes.closes.insert(id);
         });
     }
 
-    /// Asks the publisher of `track` for a key frame, at most one every 500 ms.
+    /// Asks the publisher of `track` for key frames of all layers, as often as it is sensible.
     pub fn request_key_frame(&self, id: ConnectionId, track: TrackId) {
-        self.shared.wish(|wishes| {
-            if wishes.key_frames.len() < MAX_KEY_FRAMES {
-                wishes.key_frames.insert((id, track));
-            }
+        self.wish(id, |wishes| wishes.key_frame((id, track)));
+    }
+
+    /// What is sent to a peer, after a negotiation.
+    pub fn agree(&self, id: ConnectionId, sends: Vec<SendMedia>) {
+        self.wish(id, |wishes| {
+            wishes.agreed.insert(id, sends);
         });
     }
 
-    /// Says goodbye to every peer and ends the thread.
+    /// What comes in one of the sections that are sent to a peer: a track of another connection
+    /// of the same room, or nothing.
+    pub fn set_source(&self, id: ConnectionId, slot: Slot, source: Option<Source>) {
+        self.wish(id, |wishes| {
+            wishes.sources.insert((id, slot), source);
+        });
+    }
+
+    /// How a peer shows what it gets.
+    pub fn set_view(&self, id: ConnectionId, slot: Slot, view: View) {
+        self.wish(id, |wishes| {
+            wishes.views.insert((id, slot), view);
+        });
+    }
+
+    /// Says goodbye to every peer and ends the threads.
     pub fn shutdown(&self) {
-        self.shared.stop();
+        self.crew
+            .all()
+            .iter()
+            .for_each(|member| member.shared.stop());
     }
 
-    fn command(&self, command: Command) -> Result<(), Error> {
-        self.commands
-            .try_send(command)
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => Error::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => Error::Stopped,
-            })
+    fn member(&self, id: ConnectionId) -> Result<&Member, Error> {
+        self.crew.of_connection(id).ok_or(Error::NoConnection(id))
+    }
+
+    fn wish(&self, id: ConnectionId, change: impl FnOnce(&mut Wishes)) {
+        if let Ok(member) = self.member(id) {
+            member.shared.wish(change);
+        }
     }
 }
 
-/// What the handles tell the worker without waiting.
-#[derive(Default)]
-pub struct Shared {
-    pub(super) wake: Notify,
-    stopped: AtomicBool,
-    wishes: Mutex<Wishes>,
+/// The sockets of all workers, and TCP's at the same port.
+fn bind(settings: &Settings, workers: usize) -> io::Result<(Vec<UdpSocket>, Option<TcpListener>)> {
+    let mut tries = MAX_BINDS;
+    loop {
+        let sockets = socket::bind(settings.bind, settings.dual_stack, workers)?;
+        let local = sockets.first().map(UdpSocket::local_addr).transpose()?;
+        let Some(local) = local.filter(|_| settings.tcp) else {
+            return Ok((sockets, None));
+        };
+        match tcp::bind(local, settings.dual_stack) {
+            Ok(listener) => return Ok((sockets, Some(listener))),
+            // A port that UDP had free may be taken for TCP: then take another.
+            Err(_) if settings.bind.port() == 0 && tries > 0 => tries -= 1,
+            Err(error) => return Err(error),
+        }
+    }
 }
 
-#[derive(Default)]
-pub(super) struct Wishes {
-    /// At most the connections that are open, and those just closed.
-    pub closes: BTreeSet<ConnectionId>,
-    pub key_frames: BTreeSet<(ConnectionId, TrackId)>,
-}
-
-impl Shared {
-    fn wish(&self, change: impl FnOnce(&mut Wishes)) {
-        change(&mut self.wishes.lock().unwrap_or_else(PoisonError::into_inner));
-        self.wake.notify_one();
-    }
-
-    pub(super) fn take_wishes(&self) -> Wishes {
-        std::mem::take(&mut *self.wishes.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(super) fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
-        self.wake.notify_one();
-    }
-
-    pub(super) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
-    }
+fn command(member: &Member, command: Command) -> Result<(), Error> {
+    member
+        .commands
+        .try_send(command)
+        .map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => Error::Stopped,
+        })
 }
 
 /// Addresses of this machine that others may reach.

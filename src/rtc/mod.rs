@@ -1,16 +1,21 @@
 //! WEBRTC: our own transport, made of webrtc-rs's sans-IO protocol crates.
 //!
-//! [`core`] decides, the files beside it move bytes: [`socket`] (UDP with GRO and GSO),
-//! [`demux`] (whose datagram), [`worker`] (a thread's loop over many connections) and
-//! [`handle`], by which the house uses them. A publisher's packets come out at its [`Sink`],
-//! called on the worker's thread.
+//! [`core`] decides, the files beside it move bytes: [`socket`] (UDP with GRO and GSO), [`tcp`],
+//! [`demux`] (whose datagram), [`worker`] (a thread's loop over many connections), [`crew`] (all
+//! the workers) and [`handle`], by which the house uses them. A publisher's packets come out at
+//! its [`Sink`], called on the worker's thread, and at every subscriber in the same room.
 //!
 //! [`Sink`]: core::Sink
 
 pub mod core;
+pub mod crew;
 pub mod demux;
 pub mod handle;
+pub mod roster;
+pub mod session;
 pub mod socket;
+pub mod tcp;
+pub mod whep;
 pub mod whip;
 pub mod worker;
 

@@ -8,8 +8,8 @@ use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-use super::core::connection::Transmit;
-use super::core::ice::Path;
+use super::core::ice::{Path, Transport};
+use super::core::outbox::Outbox;
 
 /// GRO hands over up to 64 KiB of one peer's datagrams in one buffer.
 const BUFFER_LEN: usize = 64 * 1024;
@@ -22,8 +22,21 @@ const MAX_SEND: usize = 60_000;
 /// Asked of the kernel, which may give less: 100 ms of 150 Mbit/s.
 const KERNEL_BUFFER: usize = 2 * 1024 * 1024;
 
-/// Binds the port. `dual_stack` lets an IPv6 socket take IPv4 too.
-pub fn bind(address: SocketAddr, dual_stack: bool) -> io::Result<StdSocket> {
+/// Binds the port, once for each of `count` workers: the kernel spreads the peers over them.
+/// `dual_stack` lets an IPv6 socket take IPv4 too.
+pub fn bind(address: SocketAddr, dual_stack: bool, count: usize) -> io::Result<Vec<StdSocket>> {
+    // Alone first: a port that is shared would also be shared with another server.
+    let first = bind_one(address, dual_stack, false)?;
+    if count <= 1 {
+        return Ok(vec![first]);
+    }
+    let address = first.local_addr()?;
+    drop(first);
+    let bind = |_| bind_one(address, dual_stack, true);
+    (0..count).map(bind).collect()
+}
+
+fn bind_one(address: SocketAddr, dual_stack: bool, shared: bool) -> io::Result<StdSocket> {
     let socket = RawSocket::new(
         Domain::for_address(address),
         Type::DGRAM,
@@ -32,6 +45,7 @@ pub fn bind(address: SocketAddr, dual_stack: bool) -> io::Result<StdSocket> {
     if address.is_ipv6() {
         socket.set_only_v6(!dual_stack)?;
     }
+    socket.set_reuse_port(shared)?;
     // Best effort: the kernel's limit (net.core.rmem_max) may be lower.
     let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
     let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
@@ -48,6 +62,8 @@ pub struct Socket {
     buffers: Vec<Vec<u8>>,
     /// Datagrams that the kernel did not take.
     pub unsent: u64,
+    /// Calls of the kernel to send.
+    pub calls: u64,
 }
 
 impl Socket {
@@ -61,6 +77,7 @@ impl Socket {
             is_ipv6,
             buffers: vec![vec![0; BUFFER_LEN]; BATCH],
             unsent: 0,
+            calls: 0,
         })
     }
 
@@ -82,10 +99,7 @@ impl Socket {
             return false;
         };
         for (meta, buffer) in metas.iter().zip(&self.buffers).take(count) {
-            let path = Path {
-                remote: canonical(meta.addr),
-                local: meta.dst_ip,
-            };
+            let path = Path::udp(canonical(meta.addr), meta.dst_ip);
             let stride = meta.stride.max(1);
             for datagram in buffer[..meta.len].chunks(stride) {
                 each(path, datagram);
@@ -94,68 +108,43 @@ impl Socket {
         true
     }
 
-    /// Sends in order, runs of equal length to one peer in one call.
-    pub fn send(&mut self, transmits: &[Transmit]) {
-        let mut rest = transmits;
-        let mut joined = Vec::new();
-        while let Some(first) = rest.first() {
-            let run = self.run_len(rest);
-            let (now, later) = rest.split_at(run);
-            rest = later;
-            let contents = if run == 1 {
-                &first.data
-            } else {
-                joined.clear();
-                joined.extend(now.iter().flat_map(|transmit| &transmit.data));
-                &joined
-            };
-            let transmit = quinn_udp::Transmit {
-                destination: self.mapped(first.path.remote),
-                ecn: None,
-                contents,
-                segment_size: (run > 1).then_some(first.data.len()),
-                src_ip: first.path.local,
-            };
-            let (io, state) = (&self.io, &self.state);
-            let sent = io.try_io(Interest::WRITABLE, || state.try_send(io.into(), &transmit));
-            // Like any router with a full queue; whoever needs it repeats it.
-            if sent.is_err() {
-                self.unsent += run as u64;
-            }
-        }
+    /// Sends in order, runs of equal length to one peer in one call. What goes over TCP is for
+    /// `tcp`.
+    pub fn send(&mut self, outbox: &Outbox, mut tcp: impl FnMut(SocketAddr, &[u8], usize)) {
+        let (io, state, is_ipv6) = (&self.io, &self.state, self.is_ipv6);
+        let (mut unsent, mut calls) = (0, 0);
+        outbox.runs(
+            state.max_gso_segments(),
+            MAX_SEND,
+            |path, contents, len, count| {
+                if path.transport == Transport::Tcp {
+                    tcp(path.remote, contents, len);
+                    return;
+                }
+                let transmit = quinn_udp::Transmit {
+                    destination: mapped(path.remote, is_ipv6),
+                    ecn: None,
+                    contents,
+                    segment_size: (count > 1).then_some(len),
+                    src_ip: path.local,
+                };
+                let sent = io.try_io(Interest::WRITABLE, || state.try_send(io.into(), &transmit));
+                // Like any router with a full queue; whoever needs it repeats it.
+                if sent.is_err() {
+                    unsent += count as u64;
+                }
+                calls += 1;
+            },
+        );
+        self.unsent += unsent;
+        self.calls += calls;
     }
+}
 
-    /// How many of the first transmits go in one call: same path, same length, the last may be
-    /// shorter.
-    fn run_len(&self, transmits: &[Transmit]) -> usize {
-        let Some(first) = transmits.first() else {
-            return 0;
-        };
-        let len = first.data.len().max(1);
-        let most = self.state.max_gso_segments().min(MAX_SEND / len).max(1);
-        let mut run = 1;
-        while run < most {
-            let Some(next) = transmits.get(run) else {
-                break;
-            };
-            if next.path != first.path || next.data.len() > len {
-                break;
-            }
-            run += 1;
-            if next.data.len() < len {
-                break;
-            }
-        }
-        run
-    }
-
-    fn mapped(&self, address: SocketAddr) -> SocketAddr {
-        match address.ip() {
-            IpAddr::V4(ip) if self.is_ipv6 => {
-                SocketAddr::new(ip.to_ipv6_mapped().into(), address.port())
-            }
-            _ => address,
-        }
+fn mapped(address: SocketAddr, is_ipv6: bool) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if is_ipv6 => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+        _ => address,
     }
 }
 
@@ -174,7 +163,7 @@ mod tests {
 
     /// Sends a datagram from `from`, and back what `lens` says; the lengths that arrive.
     async fn echo(bound: &str, from: &str, lens: &[usize]) -> (IpAddr, Vec<usize>) {
-        let bound = bind(bound.parse().unwrap(), true).unwrap();
+        let bound = bind(bound.parse().unwrap(), true, 1).unwrap().remove(0);
         let port = bound.local_addr().unwrap().port();
         let mut socket = Socket::new(bound).unwrap();
         let peer = UdpSocket::bind(from).await.unwrap();
@@ -187,12 +176,11 @@ mod tests {
         }
         assert_eq!(came[0].1, b"hello");
         let path = came[0].0;
-        let transmit = |len: &usize| Transmit {
-            path,
-            data: vec![7; *len],
-        };
-        let transmits: Vec<Transmit> = lens.iter().map(transmit).collect();
-        socket.send(&transmits);
+        let mut outbox = Outbox::default();
+        for len in lens {
+            outbox.push(path, &vec![7; *len]);
+        }
+        socket.send(&outbox, |_, _, _| unreachable!("all goes over UDP"));
         assert_eq!(socket.unsent, 0);
         let (mut got, mut buffer) = (Vec::new(), [0; 2000]);
         while got.len() < lens.len() {

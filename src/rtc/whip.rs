@@ -1,9 +1,10 @@
 //! WHIP (RFC 9725): publish over HTTP. Who may is the house's decision, by [`Admission`].
 
-mod body;
-mod problems;
+pub(super) mod body;
+pub(super) mod problems;
+pub(super) mod resource;
 mod routes;
-mod sessions;
+pub(super) mod sessions;
 
 use super::ConnectionId;
 use super::core::Sink;
@@ -50,6 +51,19 @@ pub enum Refused {
     Conflict(String),
     /// 503, with Retry-After
     Full(String),
+}
+
+impl Refused {
+    /// The HTTP status, and the text.
+    pub fn told(self) -> (u16, String) {
+        match self {
+            Refused::Unauthorized(detail) => (401, detail),
+            Refused::Forbidden(detail) => (403, detail),
+            Refused::NoRoom(detail) => (404, detail),
+            Refused::Conflict(detail) => (409, detail),
+            Refused::Full(detail) => (503, detail),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default)]

@@ -1,28 +1,39 @@
 //! A thread's loop over many connections: datagrams, timers and the house's commands in;
-//! datagrams and what the sinks are told, out.
+//! datagrams and what the sinks are told, out. Publishers' packets go to their subscribers here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::net::UdpSocket as StdSocket;
+use std::net::{SocketAddr, TcpListener, UdpSocket as StdSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
-use super::core::connection::{Connection, ConnectionStats, Transmit};
+use super::core::connection::{Connection, ConnectionStats};
 use super::core::dtls::Identity;
-use super::core::ice;
+use super::core::ice::{self, Path, Place, check};
+use super::core::outbox::Outbox;
 use super::core::receive::receiver::Output;
 use super::core::sdp::agreement::{Agreement, IceCredentials};
-use super::core::{CloseReason, Event, Sink};
+use super::core::send::sender::{SendEvent, Slot};
+use super::core::{CloseReason, Event, LayerInfo, ReceivedRtp, SenderReport, Sink, TrackId};
+use super::crew::{Crew, Shared, Source};
 use super::demux::{ConnectionId, Demux};
-use super::handle::{Error, Shared};
+use super::handle::Error;
 use super::socket::Socket;
+use super::tcp;
 
 /// Socket calls before timers and commands get their turn: up to a few thousand datagrams.
 const MAX_RECEIVES: usize = 16;
+
+/// Commands before datagrams get their turn.
+const MAX_COMMANDS: usize = 256;
+
+/// Addresses remembered of peers that other workers have; all are forgotten at once.
+const MAX_FOREIGN: usize = 100_000;
 
 /// What waits for the worker, each with its answer.
 pub enum Command {
@@ -38,6 +49,23 @@ pub enum Command {
         answer: oneshot::Sender<Result<(), Error>>,
     },
     Stats(ConnectionId, oneshot::Sender<Option<ConnectionStats>>),
+    /// One that came elsewhere: by TCP, or to another worker's socket.
+    Datagram(Path, Vec<u8>),
+    /// A peer's frames go here from now on.
+    TcpOpened(SocketAddr, mpsc::Sender<Bytes>),
+    TcpClosed(SocketAddr),
+}
+
+/// What a worker is given.
+pub struct Duty {
+    pub number: usize,
+    pub socket: StdSocket,
+    pub listener: Option<TcpListener>,
+    pub identity: Arc<Identity>,
+    pub crew: Arc<Crew>,
+    pub ice: ice::Settings,
+    pub max_connections: usize,
+    pub commands: mpsc::Receiver<Command>,
 }
 
 struct Peer {
@@ -46,55 +74,86 @@ struct Peer {
     /// Its entry in the timers.
     deadline: Option<Instant>,
     is_faulty: bool,
+    /// Who gets its tracks.
+    subscribers: BTreeMap<TrackId, Vec<(ConnectionId, Slot)>>,
+    /// Where what it gets comes from.
+    sources: BTreeMap<Slot, Source>,
 }
 
 pub struct Worker {
+    number: usize,
     socket: Socket,
     identity: Arc<Identity>,
+    crew: Arc<Crew>,
     shared: Arc<Shared>,
     ice: ice::Settings,
     max_connections: usize,
     next_id: u64,
     demux: Demux,
+    /// Whose peers the kernel sends to our socket, though they are other workers'.
+    foreign: HashMap<Place, usize>,
+    streams: HashMap<SocketAddr, mpsc::Sender<Bytes>>,
     peers: BTreeMap<ConnectionId, Peer>,
     timers: BTreeSet<(Instant, ConnectionId)>,
     /// Connections to drain before the loop waits again.
     touched: BTreeSet<ConnectionId>,
+    round: Round,
+    outbox: Outbox,
+}
+
+/// What one round of the loop carries from publishers to subscribers, and back. Kept for its
+/// memory: a packet on its way is no allocation.
+#[derive(Default)]
+struct Round {
+    packets: Vec<(Source, ReceivedRtp)>,
+    reports: Vec<(Source, SenderReport)>,
+    layers: Vec<(Source, Vec<LayerInfo>)>,
+    key_frames: Vec<(Source, u8)>,
 }
 
 /// The thread's whole life.
-pub fn run(
-    socket: StdSocket,
-    identity: Arc<Identity>,
-    shared: Arc<Shared>,
-    ice: ice::Settings,
-    max_connections: usize,
-    commands: mpsc::Receiver<Command>,
-) -> io::Result<()> {
+pub fn run(duty: Duty) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()?;
     runtime.block_on(async {
+        if let Some(listener) = duty.listener {
+            tokio::spawn(tcp::serve(
+                listener,
+                duty.crew.clone(),
+                duty.max_connections,
+            ));
+        }
+        let Some(member) = duty.crew.worker(duty.number) else {
+            return Ok(());
+        };
         let worker = Worker {
-            socket: Socket::new(socket)?,
-            identity,
-            shared,
-            ice,
-            max_connections,
+            number: duty.number,
+            socket: Socket::new(duty.socket)?,
+            identity: duty.identity,
+            shared: member.shared.clone(),
+            crew: duty.crew.clone(),
+            ice: duty.ice,
+            max_connections: duty.max_connections,
             next_id: 1,
             demux: Demux::default(),
+            foreign: HashMap::new(),
+            streams: HashMap::new(),
             peers: BTreeMap::new(),
             timers: BTreeSet::new(),
             touched: BTreeSet::new(),
+            round: Round::default(),
+            outbox: Outbox::default(),
         };
-        worker.serve(commands).await
+        worker.serve(duty.commands).await
     })
 }
 
 impl Worker {
     async fn serve(mut self, mut commands: mpsc::Receiver<Command>) -> io::Result<()> {
         let shared = self.shared.clone();
+        let mut batch = Vec::with_capacity(MAX_COMMANDS);
         loop {
             let wake = async {
                 match self.timers.first() {
@@ -105,11 +164,10 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = shared.wake.notified() => {}
-                command = commands.recv() => match command {
-                    Some(command) => self.handle_command(command),
-                    // Every handle is gone.
-                    None => shared.stop(),
-                },
+                _ = commands.recv_many(&mut batch, MAX_COMMANDS) => {
+                    let now = Instant::now();
+                    batch.drain(..).for_each(|command| self.handle_command(command, now));
+                }
                 ready = self.socket.readable() => {
                     ready?;
                     self.receive();
@@ -121,7 +179,8 @@ impl Worker {
             self.fire_timers(now);
             self.drain(now);
             if shared.is_stopped() {
-                debug!(unsent = self.socket.unsent, "transport stopped");
+                let (unsent, calls) = (self.socket.unsent, self.socket.calls);
+                debug!(worker = self.number, unsent, calls, "transport stopped");
                 return Ok(());
             }
         }
@@ -130,21 +189,20 @@ impl Worker {
     fn receive(&mut self) {
         for _ in 0..MAX_RECEIVES {
             let now = Instant::now();
-            let (demux, peers, touched) = (&mut self.demux, &mut self.peers, &mut self.touched);
-            let more = self.socket.receive(|path, datagram| {
-                let Some(id) = demux.route(path.remote, datagram) else {
-                    return;
-                };
-                let Some(peer) = peers.get_mut(&id) else {
-                    return;
-                };
-                peer.guard(id, |peer| {
-                    peer.connection.handle_datagram(path, datagram, now)
-                });
-                if datagram[0] < 4 && peer.connection.is_valid(path) {
-                    demux.add_address(id, path.remote);
-                }
-                touched.insert(id);
+            let Self {
+                socket,
+                demux,
+                peers,
+                touched,
+                crew,
+                foreign,
+                number,
+                ..
+            } = self;
+            let more = socket.receive(|path, datagram| match demux.route(path.place(), datagram) {
+                Some(id) => take(id, path, datagram, (demux, peers, touched), now),
+                None if crew.len() > 1 => hand_over(path, datagram, crew, foreign, *number),
+                None => {}
             });
             if !more {
                 return;
@@ -152,8 +210,7 @@ impl Worker {
         }
     }
 
-    fn handle_command(&mut self, command: Command) {
-        let now = Instant::now();
+    fn handle_command(&mut self, command: Command, now: Instant) {
         match command {
             Command::Open(agreement, sink, answer) => {
                 let opened = self.open(*agreement, sink, now);
@@ -177,6 +234,23 @@ impl Worker {
                 let peer = self.peers.get_mut(&id);
                 let _ = answer.send(peer.map(|peer| peer.connection.stats(now)));
             }
+            Command::Datagram(path, datagram) => {
+                let Self {
+                    demux,
+                    peers,
+                    touched,
+                    ..
+                } = self;
+                if let Some(id) = demux.route(path.place(), &datagram) {
+                    take(id, path, &datagram, (demux, peers, touched), now);
+                }
+            }
+            Command::TcpOpened(remote, frames) => {
+                self.streams.insert(remote, frames);
+            }
+            Command::TcpClosed(remote) => {
+                self.streams.remove(&remote);
+            }
         }
     }
 
@@ -192,7 +266,8 @@ impl Worker {
         if self.demux.knows_ufrag(&agreement.local_ice.ufrag) {
             return Err(Error::UfragTaken);
         }
-        let id = ConnectionId(self.next_id);
+        // The crew finds a connection's worker by its remainder.
+        let id = ConnectionId(self.next_id * self.crew.len() as u64 + self.number as u64);
         self.next_id += 1;
         self.demux.add_ufrag(id, agreement.local_ice.ufrag.clone());
         let (identity, ice) = (self.identity.clone(), self.ice.clone());
@@ -202,6 +277,8 @@ impl Worker {
             sink,
             deadline: None,
             is_faulty: false,
+            subscribers: BTreeMap::new(),
+            sources: BTreeMap::new(),
         };
         self.peers.insert(id, peer);
         self.touched.insert(id);
@@ -217,6 +294,10 @@ impl Worker {
         now: Instant,
     ) -> Result<(), Error> {
         let peer = self.peers.get_mut(&id).ok_or(Error::NoConnection(id))?;
+        // A renegotiation repeats the credentials that are in use.
+        if peer.connection.has_credentials(&local, &remote) {
+            return Ok(());
+        }
         if self.demux.knows_ufrag(&local.ufrag) {
             return Err(Error::UfragTaken);
         }
@@ -231,7 +312,21 @@ impl Worker {
         let wishes = self.shared.take_wishes();
         for (id, track) in wishes.key_frames {
             if let Some(peer) = self.peers.get_mut(&id) {
-                peer.connection.request_key_frame(track, now);
+                peer.connection.request_key_frame(track, None, now);
+                self.touched.insert(id);
+            }
+        }
+        for (id, sends) in wishes.agreed {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.connection.agree(sends);
+            }
+        }
+        for ((id, slot), source) in wishes.sources {
+            self.set_source(id, slot, source, now);
+        }
+        for ((id, slot), view) in wishes.views {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.connection.set_view(slot, view, now);
                 self.touched.insert(id);
             }
         }
@@ -245,6 +340,46 @@ impl Worker {
                 peer.connection.close(CloseReason::Asked, now);
                 self.touched.insert(id);
             }
+        }
+    }
+
+    fn set_source(&mut self, id: ConnectionId, slot: Slot, source: Option<Source>, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let before = match source {
+            Some(source) => peer.sources.insert(slot, source),
+            None => peer.sources.remove(&slot),
+        };
+        if before == source && source.is_some() {
+            return;
+        }
+        if let Some((old, track)) = before {
+            self.unsubscribe((old, track), id, slot);
+        }
+        let mut layers = None;
+        if let Some((publisher, track)) = source
+            && let Some(peer) = self.peers.get_mut(&publisher)
+        {
+            let subscribers = peer.subscribers.entry(track).or_default();
+            subscribers.push((id, slot));
+            let count = subscribers.len();
+            peer.sink.event(Event::Subscribers(track, count));
+            layers = Some(peer.connection.layers(track, now));
+        }
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.connection.set_source(slot, layers, now);
+            self.touched.insert(id);
+        }
+    }
+
+    fn unsubscribe(&mut self, (publisher, track): Source, id: ConnectionId, slot: Slot) {
+        if let Some(peer) = self.peers.get_mut(&publisher)
+            && let Some(subscribers) = peer.subscribers.get_mut(&track)
+        {
+            subscribers.retain(|subscriber| *subscriber != (id, slot));
+            let count = subscribers.len();
+            peer.sink.event(Event::Subscribers(track, count));
         }
     }
 
@@ -263,47 +398,216 @@ impl Worker {
         }
     }
 
-    /// Tells the sinks, sends, and sets the timers of the connections touched.
+    /// Tells the sinks, forwards, sends, and sets the timers of the connections touched.
     fn drain(&mut self, now: Instant) {
-        let mut transmits: Vec<Transmit> = Vec::new();
-        for id in std::mem::take(&mut self.touched) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for &id in &touched {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                let round = &mut self.round;
+                peer.guard(id, |peer| peer.tell(id, round));
+            }
+        }
+        self.forward(&mut touched, now);
+        for id in touched {
+            self.settle(id, now);
+        }
+        let streams = &mut self.streams;
+        self.socket.send(&self.outbox, |remote, datagrams, len| {
+            if let Some(frames) = streams.get(&remote) {
+                // Full: the peer is slow, and this is lost as on any path.
+                let _ = frames.try_send(tcp::frames(datagrams, len));
+            }
+        });
+        self.outbox.clear();
+    }
+
+    /// From publishers to their subscribers, and the wishes of these back.
+    fn forward(&mut self, touched: &mut BTreeSet<ConnectionId>, now: Instant) {
+        let mut round = std::mem::take(&mut self.round);
+        for ((id, track), layers) in round.layers.drain(..) {
+            self.each_subscriber((id, track), |peer, slot| {
+                peer.connection.set_layers(slot, &layers, now);
+            });
+        }
+        for (source, report) in round.reports.drain(..) {
+            self.each_subscriber(source, |peer, slot| {
+                peer.connection.on_source_report(slot, report);
+            });
+        }
+        // By track, so that what a subscriber gets of one is one run of datagrams; each track's
+        // packets stay in their order.
+        round.packets.sort_by_key(|(source, _)| *source);
+        let mut outbox = std::mem::take(&mut self.outbox);
+        for packets in round.packets.chunk_by(|(a, _), (b, _)| a == b) {
+            let Some((source, _)) = packets.first() else {
+                continue;
+            };
+            self.each_subscriber(*source, |peer, slot| {
+                let packets = packets.iter().map(|(_, packet)| packet);
+                peer.connection.forward(slot, packets, &mut outbox, now);
+            });
+        }
+        round.packets.clear();
+        self.outbox = outbox;
+        touched.append(&mut self.touched);
+        for &id in touched.iter() {
             let Some(peer) = self.peers.get_mut(&id) else {
                 continue;
             };
-            peer.guard(id, |peer| {
-                while let Some(output) = peer.connection.poll_event() {
-                    tell(id, peer.sink.as_mut(), output);
+            while let Some(event) = peer.connection.poll_send_event() {
+                match event {
+                    SendEvent::KeyFrameWanted(slot, layer) => {
+                        let source = peer.sources.get(&slot);
+                        round.key_frames.extend(source.map(|s| (*s, layer)));
+                    }
+                    SendEvent::Layer(slot, layer) => {
+                        peer.sink.event(Event::LayerChosen(slot, layer));
+                    }
                 }
-                transmits.extend(std::iter::from_fn(|| peer.connection.poll_transmit()));
-            });
-            if peer.is_faulty {
-                // As if its network were gone: its place is kept for a while, and it may come back.
-                let lost = Output::Event(Event::Closed(CloseReason::ConsentLost));
-                peer.guard(id, |peer| tell(id, peer.sink.as_mut(), lost));
-            }
-            if peer.is_faulty || peer.connection.is_closed() {
-                if let Some(at) = peer.deadline {
-                    self.timers.remove(&(at, id));
-                }
-                self.peers.remove(&id);
-                self.demux.remove(id);
-                continue;
-            }
-            let next = peer.connection.poll_timeout();
-            // An instant in the past would fire at once, without end; time must pass between.
-            let next = next.map(|(at, _)| at.max(now));
-            // A later deadline may keep its early entry: firing too early costs little, and
-            // moving the entry with each packet would cost more.
-            if let Some(at) = next
-                && peer.deadline.is_none_or(|before| at < before)
-            {
-                if let Some(before) = peer.deadline.replace(at) {
-                    self.timers.remove(&(before, id));
-                }
-                self.timers.insert((at, id));
             }
         }
-        self.socket.send(&transmits);
+        for ((id, track), layer) in round.key_frames.drain(..) {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.connection.request_key_frame(track, Some(layer), now);
+                touched.insert(id);
+            }
+        }
+        self.round = round;
+    }
+
+    fn each_subscriber(
+        &mut self,
+        (publisher, track): Source,
+        mut each: impl FnMut(&mut Peer, Slot),
+    ) {
+        let Some(peer) = self.peers.get_mut(&publisher) else {
+            return;
+        };
+        let Some(subscribers) = peer.subscribers.get_mut(&track).map(std::mem::take) else {
+            return;
+        };
+        for &(id, slot) in &subscribers {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.guard(id, |peer| each(peer, slot));
+                self.touched.insert(id);
+            }
+        }
+        if let Some(peer) = self.peers.get_mut(&publisher) {
+            peer.subscribers.insert(track, subscribers);
+        }
+    }
+
+    /// What a connection still has to send, and when it wants to be asked again; or its end.
+    fn settle(&mut self, id: ConnectionId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let (round, outbox) = (&mut self.round, &mut self.outbox);
+        peer.guard(id, |peer| {
+            peer.connection.flush(outbox, now);
+            // What closing it told.
+            peer.tell(id, round);
+        });
+        if peer.is_faulty {
+            // As if its network were gone: its place is kept for a while, and it may come back.
+            let lost = Event::Closed(CloseReason::ConsentLost);
+            peer.guard(id, |peer| peer.sink.event(lost));
+        }
+        if peer.is_faulty || peer.connection.is_closed() {
+            self.remove(id, now);
+            return;
+        }
+        let next = peer.connection.poll_timeout();
+        // An instant in the past would fire at once, without end; time must pass between.
+        let next = next.map(|(at, _)| at.max(now));
+        // A later deadline may keep its early entry: firing too early costs little, and
+        // moving the entry with each packet would cost more.
+        if let Some(at) = next
+            && peer.deadline.is_none_or(|before| at < before)
+        {
+            if let Some(before) = peer.deadline.replace(at) {
+                self.timers.remove(&(before, id));
+            }
+            self.timers.insert((at, id));
+        }
+    }
+
+    fn remove(&mut self, id: ConnectionId, now: Instant) {
+        let Some(peer) = self.peers.remove(&id) else {
+            return;
+        };
+        if let Some(at) = peer.deadline {
+            self.timers.remove(&(at, id));
+        }
+        self.demux.remove(id);
+        for (slot, source) in peer.sources {
+            self.unsubscribe(source, id, slot);
+        }
+        for (subscriber, slot) in peer.subscribers.into_values().flatten() {
+            if let Some(peer) = self.peers.get_mut(&subscriber) {
+                peer.sources.remove(&slot);
+                peer.connection.set_source(slot, None, now);
+            }
+        }
+    }
+}
+
+/// One datagram of a peer that is ours.
+fn take(
+    id: ConnectionId,
+    path: Path,
+    datagram: &[u8],
+    (demux, peers, touched): (
+        &mut Demux,
+        &mut BTreeMap<ConnectionId, Peer>,
+        &mut BTreeSet<ConnectionId>,
+    ),
+    now: Instant,
+) {
+    let Some(peer) = peers.get_mut(&id) else {
+        return;
+    };
+    peer.guard(id, |peer| {
+        peer.connection.handle_datagram(path, datagram, now)
+    });
+    if check::is_stun(datagram) && peer.connection.is_valid(path) {
+        demux.add_address(id, path.place());
+    }
+    touched.insert(id);
+}
+
+/// One that the kernel gave to the wrong worker. A check tells whose its peer is; what follows
+/// from there goes the same way.
+fn hand_over(
+    path: Path,
+    datagram: &[u8],
+    crew: &Crew,
+    foreign: &mut HashMap<Place, usize>,
+    own: usize,
+) {
+    let owner = match check::is_stun(datagram) {
+        true => {
+            let ufrag = check::peek_ufrag(datagram);
+            let Some(owner) = ufrag.and_then(|ufrag| crew.number_of(ufrag)) else {
+                return;
+            };
+            if foreign.len() >= MAX_FOREIGN {
+                foreign.clear();
+            }
+            foreign.insert(path.place(), owner);
+            owner
+        }
+        false => match foreign.get(&path.place()) {
+            Some(owner) => *owner,
+            None => return,
+        },
+    };
+    if owner != own
+        && let Some(member) = crew.worker(owner)
+    {
+        // Full: lost, as in any queue.
+        let handed = Command::Datagram(path, datagram.to_vec());
+        let _ = member.commands.try_send(handed);
     }
 }
 
@@ -315,20 +619,43 @@ impl Peer {
             self.is_faulty = true;
         }
     }
-}
 
-fn tell(id: ConnectionId, sink: &mut dyn Sink, output: Output) {
-    match output {
-        Output::Rtp(track, packet) => sink.rtp(track, packet),
-        Output::SenderReport(track, report) => sink.sender_report(track, report),
-        Output::Event(event) => {
-            match &event {
-                Event::Closed(reason @ CloseReason::Refused) => {
-                    warn!(connection = %id, ?reason, "closed");
+    /// What came, to the sink, and to the round for who subscribes to it.
+    fn tell(&mut self, id: ConnectionId, round: &mut Round) {
+        while let Some(output) = self.connection.poll_event() {
+            let has_subscribers = |track| {
+                let subscribers = self.subscribers.get(&track);
+                subscribers.is_some_and(|subscribers| !subscribers.is_empty())
+            };
+            match output {
+                Output::Rtp(track, packet) => {
+                    if has_subscribers(track) {
+                        round.packets.push(((id, track), packet.clone()));
+                    }
+                    self.sink.rtp(track, packet);
                 }
-                event => info!(connection = %id, ?event, "peer"),
+                Output::SenderReport(track, report) => {
+                    if has_subscribers(track) {
+                        round.reports.push(((id, track), report));
+                    }
+                    self.sink.sender_report(track, report);
+                }
+                Output::Event(event) => {
+                    match &event {
+                        Event::Layers(track, layers) => {
+                            if has_subscribers(*track) {
+                                round.layers.push(((id, *track), layers.clone()));
+                            }
+                        }
+                        Event::AudioLevel(..) | Event::LayerChosen(..) => {}
+                        Event::Closed(reason @ CloseReason::Refused) => {
+                            warn!(connection = %id, ?reason, "closed");
+                        }
+                        event => info!(connection = %id, ?event, "peer"),
+                    }
+                    self.sink.event(event);
+                }
             }
-            sink.event(event);
         }
     }
 }

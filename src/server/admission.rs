@@ -1,14 +1,17 @@
-//! Who may publish: the token's word, a place in the room, and where the packets then go.
+//! Who may publish, play and attend: the token's word, and a place in the room.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::open_room::{OpenRoom, Route, Routes};
+use super::open_room::{OpenRoom, Visitor};
+use super::publisher::Publisher;
 use super::rooms::{NoRoomLeft, Rooms};
 use crate::control::auth::{Authority, Claims, Denied};
-use crate::room::{Command, Refused as RoomRefused, Role, RoomId, Session, TrackNumber};
-use crate::rtc::core::{CloseReason, Event, ReceivedRtp, SenderReport, Sink, TrackId};
+use crate::room::{Command, Refused as RoomRefused, Role, RoomId, Session};
+use crate::rtc::roster::Roster;
+use crate::rtc::session::{EnterRequest, Entered, Said, Seat, Stage};
+use crate::rtc::whep::Audience;
 use crate::rtc::whip::{Admission, Admitted, PublishRequest, Refused};
 
 /// Names are shown to others; longer ones are cut.
@@ -20,56 +23,79 @@ pub struct Door {
 }
 
 impl Door {
-    fn claims(&self, room: &RoomId, bearer: Option<&str>) -> Result<Option<Claims>, Refused> {
+    fn claims(
+        &self,
+        room: &RoomId,
+        bearer: Option<&str>,
+        allowed: fn(Role) -> bool,
+    ) -> Result<Option<Claims>, Refused> {
         self.authority
-            .check(bearer, room, Role::may_publish)
+            .check(bearer, room, allowed)
             .map_err(|denied| match denied {
                 Denied::NoToken | Denied::BadToken(_) => Refused::Unauthorized(denied.to_string()),
                 Denied::OtherRoom | Denied::RoleMayNot(_) => Refused::Forbidden(denied.to_string()),
             })
     }
+
+    /// Who comes, by the token's word before their own.
+    fn visitor(
+        &self,
+        claims: Option<Claims>,
+        name: Option<String>,
+        identity: Option<String>,
+    ) -> Visitor {
+        let (identity, name, role) = match claims {
+            Some(Claims {
+                sub: Some(sub),
+                name: told,
+                role,
+                ..
+            }) => (Some(sub), told.or(name), role),
+            // Nobody can take a subject's place by claiming its name.
+            Some(claims) => {
+                let identity = identity.map(|identity| format!("guest:{identity}"));
+                (identity, claims.name.or(name), claims.role)
+            }
+            None => (identity, name, Role::Host),
+        };
+        let name = name.unwrap_or_else(|| "Guest".to_owned());
+        let shown = name.chars().filter(|c| !c.is_control());
+        Visitor {
+            session: self.rooms.new_session(),
+            identity: identity.map(|identity| identity.chars().take(MAX_NAME_CHARS).collect()),
+            name: shown.take(MAX_NAME_CHARS).collect(),
+            role,
+        }
+    }
+
+    fn open_room(&self, id: &RoomId) -> Result<Arc<OpenRoom>, Refused> {
+        self.rooms.find_or_open(id).map_err(|NoRoomLeft| {
+            let detail =
+                "this server holds as many rooms as it may: end one, or raise room.max_rooms";
+            Refused::Full(detail.to_owned())
+        })
+    }
+}
+
+fn refused(refused: RoomRefused) -> Refused {
+    match refused {
+        RoomRefused::Full(_) => Refused::Full(refused.to_string()),
+        other => Refused::Forbidden(other.to_string()),
+    }
 }
 
 impl Admission for Door {
     fn authorize(&self, room: &RoomId, bearer: Option<&str>) -> Result<(), Refused> {
-        self.claims(room, bearer).map(drop)
+        self.claims(room, bearer, Role::may_publish).map(drop)
     }
 
     fn admit(&self, request: PublishRequest<'_>) -> Result<Admitted, Refused> {
-        let (identity, name, role) = match self.claims(&request.room, request.bearer)? {
-            Some(claims) => (claims.sub, claims.name.or(request.name), claims.role),
-            None => (request.identity, request.name, Role::Host),
-        };
-        let name = name.unwrap_or_else(|| "Guest".to_owned());
-        let name = name
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(MAX_NAME_CHARS)
-            .collect();
-        let identity = identity.map(|identity| identity.chars().take(MAX_NAME_CHARS).collect());
-
-        let room = self
-            .rooms
-            .find_or_open(&request.room)
-            .map_err(|NoRoomLeft| {
-                let detail =
-                    "this server holds as many rooms as it may: end one, or raise room.max_rooms";
-                Refused::Full(detail.to_owned())
-            })?;
-        let session = self.rooms.new_session();
-        let routes = room
-            .join(session, identity, name, role)
-            .map_err(|refused| match refused {
-                RoomRefused::Full(_) => Refused::Full(refused.to_string()),
-                other => Refused::Forbidden(other.to_string()),
-            })?;
-        let current = Routes::default();
-        let publisher = Publisher {
-            room: room.clone(),
-            session,
-            routes,
-            current,
-        };
+        let claims = self.claims(&request.room, request.bearer, Role::may_publish)?;
+        let visitor = self.visitor(claims, request.name, request.identity);
+        let room = self.open_room(&request.room)?;
+        let session = visitor.session;
+        let routes = room.join(visitor).map_err(refused)?;
+        let publisher = Publisher::new(room.clone(), session, routes);
         Ok(Admitted {
             sink: Box::new(publisher),
             on_open: Box::new(move |connection| room.connection_opened(session, connection)),
@@ -77,58 +103,57 @@ impl Admission for Door {
     }
 }
 
-/// One publisher's media on its way into the program, and its news on the way into the room.
-struct Publisher {
+impl Audience for Door {
+    fn roster(
+        &self,
+        room: &RoomId,
+        bearer: Option<&str>,
+    ) -> Result<watch::Receiver<Arc<Roster>>, Refused> {
+        // Whoever may enter the room at all may play in it.
+        self.claims(room, bearer, |_| true)?;
+        let open = self.rooms.find(room);
+        let detail = || format!("nobody publishes in {room} now");
+        let open = open.ok_or_else(|| Refused::NoRoom(detail()))?;
+        Ok(open.roster())
+    }
+}
+
+impl Stage for Door {
+    fn enter(&self, request: EnterRequest<'_>) -> Result<Entered, Refused> {
+        let claims = self.claims(&request.room, request.token, Role::may_attend)?;
+        let visitor = self.visitor(claims, request.name, request.identity);
+        let room = self.open_room(&request.room)?;
+        let session = visitor.session;
+        let participant = room.attend(visitor).map_err(refused)?;
+        let (roster, said) = (room.roster(), room.said());
+        let seat = Box::new(RoomSeat { room, session });
+        Ok(Entered {
+            participant,
+            roster,
+            said,
+            seat,
+        })
+    }
+}
+
+/// A session's place in a room.
+struct RoomSeat {
     room: Arc<OpenRoom>,
     session: Session,
-    routes: watch::Receiver<Routes>,
-    current: Routes,
 }
 
-impl Publisher {
-    fn route(&mut self, track: TrackId) -> Option<&Route> {
-        if self.routes.has_changed().unwrap_or(false) {
-            self.current = self.routes.borrow_and_update().clone();
-        }
-        self.current.get(&TrackNumber(track.0))
+impl Seat for RoomSeat {
+    fn say(&self, said: Said) {
+        self.room.say(said);
+    }
+
+    fn is_taken(&self) -> bool {
+        !self.room.is_attended_by(self.session)
     }
 }
 
-impl Sink for Publisher {
-    fn event(&mut self, event: Event) {
-        let session = self.session;
-        let number = |track: TrackId| TrackNumber(track.0);
-        match event {
-            Event::Connected => self.room.tell(Command::Connected(session)),
-            Event::TrackStarted(info) => self.room.track_started(session, info),
-            Event::TrackStalled(track) => self.room.tell(Command::TrackMuted {
-                session,
-                number: number(track),
-                muted: true,
-            }),
-            Event::TrackResumed(track) => self.room.tell(Command::TrackMuted {
-                session,
-                number: number(track),
-                muted: false,
-            }),
-            Event::Closed(CloseReason::Asked | CloseReason::PeerLeft) => {
-                self.room.tell(Command::Left(session))
-            }
-            Event::Closed(
-                CloseReason::ConsentLost | CloseReason::NeverConnected | CloseReason::Refused,
-            ) => self.room.tell(Command::Lost(session)),
-        }
-    }
-
-    fn rtp(&mut self, track: TrackId, packet: ReceivedRtp) {
-        if let Some((feed, input)) = self.route(track) {
-            feed.rtp(*input, packet.arrival, packet.packet);
-        }
-    }
-
-    fn sender_report(&mut self, track: TrackId, report: SenderReport) {
-        if let Some((feed, input)) = self.route(track) {
-            feed.sender_report(*input, report.ntp, report.rtp);
-        }
+impl Drop for RoomSeat {
+    fn drop(&mut self) {
+        self.room.tell(Command::Unattend(self.session));
     }
 }

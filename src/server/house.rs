@@ -101,6 +101,7 @@ fn participant(participant: &Participant) -> ParticipantView {
         name: participant.name.clone(),
         role: participant.role,
         presence: match participant.presence {
+            Presence::Attending => "attending",
             Presence::Joining(_) => "joining",
             Presence::Connected(_) => "connected",
             Presence::Away { .. } => "away",

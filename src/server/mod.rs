@@ -9,6 +9,7 @@ mod broadcast;
 mod house;
 mod http;
 mod open_room;
+mod publisher;
 mod recordings;
 mod rooms;
 mod serve;

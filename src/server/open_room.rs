@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::watch;
-use tracing::info;
+use tokio::sync::{broadcast, watch};
+use tracing::{debug, info};
 use uuid::Uuid;
 
 use super::broadcast::{Broadcast, Staged, TrackKey};
@@ -16,10 +16,13 @@ use super::tools::Tools;
 use crate::hls::Live;
 use crate::program::{Feed, InputId};
 use crate::room::{
-    BroadcastId, Command, Event, ParticipantId, Refused, Role, Room, RoomId, Session, TrackNumber,
+    BroadcastId, Command, Event, Participant, ParticipantId, Presence, Refused, Role, Room, RoomId,
+    Session, TrackNumber, TrackSource,
 };
 use crate::rtc::ConnectionId;
 use crate::rtc::core::{TrackId, TrackInfo};
+use crate::rtc::roster::{Entry, Roster, RosterTrack};
+use crate::rtc::session::Said;
 
 /// Where each track of one connection goes; empty while nothing is live.
 pub type Routes = Arc<BTreeMap<TrackNumber, Route>>;
@@ -27,10 +30,23 @@ pub type Routes = Arc<BTreeMap<TrackNumber, Route>>;
 /// One input of the running program.
 pub type Route = (Feed, InputId);
 
+/// Messages of the room that a slow session has not read yet.
+const MAX_SAID: usize = 64;
+
+/// Who comes into a room.
+pub struct Visitor {
+    pub session: Session,
+    pub identity: Option<String>,
+    pub name: String,
+    pub role: Role,
+}
+
 pub struct OpenRoom {
     id: RoomId,
     tools: Arc<Tools>,
     state: Mutex<State>,
+    roster: watch::Sender<Arc<Roster>>,
+    said: broadcast::Sender<Arc<Said>>,
 }
 
 struct State {
@@ -46,6 +62,8 @@ struct State {
 struct Connection {
     id: Option<ConnectionId>,
     tracks: BTreeMap<TrackNumber, TrackInfo>,
+    /// How many play each track in real time.
+    players: BTreeMap<TrackNumber, usize>,
     routes: watch::Sender<Routes>,
 }
 
@@ -63,6 +81,8 @@ impl OpenRoom {
             id,
             tools,
             state: Mutex::new(state),
+            roster: watch::Sender::default(),
+            said: broadcast::Sender::new(MAX_SAID),
         })
     }
 
@@ -71,18 +91,19 @@ impl OpenRoom {
     }
 
     /// Lets someone in. The receiver says where their tracks go, from now to the end.
-    pub fn join(
-        self: &Arc<Self>,
-        session: Session,
-        identity: Option<String>,
-        name: String,
-        role: Role,
-    ) -> Result<watch::Receiver<Routes>, Refused> {
+    pub fn join(self: &Arc<Self>, visitor: Visitor) -> Result<watch::Receiver<Routes>, Refused> {
+        let Visitor {
+            session,
+            identity,
+            name,
+            role,
+        } = visitor;
         let mut state = self.lock();
         let (routes, receiver) = watch::channel(Routes::default());
         let connection = Connection {
             id: None,
             tracks: BTreeMap::new(),
+            players: BTreeMap::new(),
             routes,
         };
         state.connections.insert(session, connection);
@@ -101,10 +122,52 @@ impl OpenRoom {
         joined.map(|()| receiver)
     }
 
+    /// Lets someone see and hear the others, until [`Command::Unattend`].
+    pub fn attend(self: &Arc<Self>, visitor: Visitor) -> Result<ParticipantId, Refused> {
+        let session = visitor.session;
+        let command = Command::Attend {
+            fresh: ParticipantId(Uuid::new_v4()),
+            session,
+            identity: visitor.identity,
+            name: visitor.name,
+            role: visitor.role,
+        };
+        let mut state = self.lock();
+        self.carry_out(&mut state, command)?;
+        let mut participants = state.room.participants().into_iter();
+        let attends = participants.find(|p| p.attending == Some(session));
+        attends.map(|p| p.id).ok_or(Refused::StaleSession)
+    }
+
+    pub fn is_attended_by(&self, session: Session) -> bool {
+        let state = self.lock();
+        let mut participants = state.room.participants().into_iter();
+        participants.any(|p| p.attending == Some(session))
+    }
+
+    /// The room as it is and will be.
+    pub fn roster(&self) -> watch::Receiver<Arc<Roster>> {
+        self.roster.subscribe()
+    }
+
+    /// What is said in the room from now on.
+    pub fn said(&self) -> broadcast::Receiver<Arc<Said>> {
+        self.said.subscribe()
+    }
+
+    pub fn say(&self, said: Said) {
+        // Nobody may be there to hear it.
+        let _ = self.said.send(Arc::new(said));
+    }
+
     /// The transport's name for a session's connection, once it has one.
-    pub fn connection_opened(&self, session: Session, id: ConnectionId) {
-        match self.lock().connections.get_mut(&session) {
-            Some(connection) => connection.id = Some(id),
+    pub fn connection_opened(self: &Arc<Self>, session: Session, id: ConnectionId) {
+        let mut state = self.lock();
+        match state.connections.get_mut(&session) {
+            Some(connection) => {
+                connection.id = Some(id);
+                self.tell_roster(&state);
+            }
             // Replaced in the meantime: nobody wants this connection any more.
             None => self.tools.rtc.close(id),
         }
@@ -115,6 +178,7 @@ impl OpenRoom {
         let number = TrackNumber(info.id.0);
         let track = crate::room::Track {
             kind: info.kind,
+            source: TrackSource::of(info.kind, info.is_screen),
             codec: info.codec,
             muted: false,
         };
@@ -129,6 +193,15 @@ impl OpenRoom {
                 track,
             },
         );
+    }
+
+    /// So many play a track in real time now.
+    pub fn played(&self, session: Session, number: TrackNumber, count: usize) {
+        let mut state = self.lock();
+        if let Some(connection) = state.connections.get_mut(&session) {
+            connection.players.insert(number, count);
+            self.tell_roster(&state);
+        }
     }
 
     /// What happened to a connection. News of a connection that was replaced is no news.
@@ -188,6 +261,14 @@ impl OpenRoom {
         }
     }
 
+    /// As above, by the publisher's own connection.
+    pub fn request_key_frame_of(&self, session: Session, number: TrackNumber) {
+        let id = self.lock().connections.get(&session).and_then(|c| c.id);
+        if let Some(id) = id {
+            self.tools.rtc.request_key_frame(id, TrackId(number.0));
+        }
+    }
+
     pub fn live(&self) -> Option<Arc<Live>> {
         self.lock().live.clone()
     }
@@ -226,8 +307,14 @@ impl OpenRoom {
     }
 
     fn carry_events(self: &Arc<Self>, state: &mut State) {
+        let mut changed = false;
         while let Some(event) = state.room.poll_event() {
-            info!(room = %self.id, ?event, "room");
+            changed = true;
+            match &event {
+                // Chatter, several times a minute.
+                Event::SpeakerChanged(_) => debug!(room = %self.id, ?event, "room"),
+                event => info!(room = %self.id, ?event, "room"),
+            }
             match event {
                 Event::ParticipantReturned {
                     replaced: Some(old),
@@ -259,6 +346,9 @@ impl OpenRoom {
                     }
                 }
                 Event::ParticipantJoined { .. }
+                | Event::ParticipantAttends { .. }
+                | Event::PublishingEnded { .. }
+                | Event::SpeakerChanged(_)
                 | Event::ParticipantReturned { .. }
                 | Event::ParticipantAway { .. }
                 | Event::ParticipantLeft { .. }
@@ -267,7 +357,21 @@ impl OpenRoom {
                 | Event::TrackEnded { .. } => {}
             }
         }
-        state.route();
+        if changed {
+            state.route();
+            self.tell_roster(state);
+        }
+    }
+
+    fn tell_roster(&self, state: &State) {
+        let roster = state.roster();
+        self.roster.send_if_modified(|now| {
+            let changed = **now != roster;
+            if changed {
+                *now = Arc::new(roster);
+            }
+            changed
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -276,6 +380,39 @@ impl OpenRoom {
 }
 
 impl State {
+    /// What subscribers need to know.
+    fn roster(&self) -> Roster {
+        let entry = |participant: &Participant| {
+            let session = participant.presence.session();
+            let connection = session.and_then(|session| self.connections.get(&session));
+            let tracks = connection.and_then(|c| Some((c.id?, c)));
+            let tracks = participant.tracks.iter().filter_map(|(number, track)| {
+                let (id, connection) = tracks?;
+                Some(RosterTrack {
+                    number: *number,
+                    source: track.source,
+                    info: connection.tracks.get(number)?.clone(),
+                    muted: track.muted,
+                    connection: id,
+                    players: connection.players.get(number).copied().unwrap_or(0),
+                })
+            });
+            Entry {
+                id: participant.id,
+                name: participant.name.clone(),
+                role: participant.role,
+                is_publishing: session.is_some(),
+                is_away: matches!(participant.presence, Presence::Away { .. }),
+                tracks: tracks.collect(),
+            }
+        };
+        Roster {
+            participants: self.room.participants().into_iter().map(entry).collect(),
+            speaking: self.room.speaking(),
+            is_live: self.broadcast.is_some(),
+        }
+    }
+
     /// Makes the program's inputs agree with the room, and tells each connection where its
     /// packets go.
     fn route(&mut self) {

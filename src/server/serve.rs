@@ -93,12 +93,12 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             rooms: rooms.clone(),
             authority: authority.clone(),
         });
+        let whip = settings::whip(&config, codecs)?;
+        let session = settings::session(&config, &whip);
         let router = Router::new()
-            .merge(rtc::whip::routes(
-                door,
-                rtc.clone(),
-                settings::whip(&config, codecs)?,
-            ))
+            .merge(rtc::whip::routes(door.clone(), rtc.clone(), whip.clone()))
+            .merge(rtc::whep::routes(door.clone(), rtc.clone(), whip.clone()))
+            .merge(rtc::session::routes(door, rtc.clone(), session))
             .merge(control::api::routes(house, authority))
             .merge(archive.map(vod::routes).unwrap_or_default())
             .merge(web::routes())

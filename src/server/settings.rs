@@ -30,6 +30,11 @@ pub fn rtc(config: &Config, dev: bool) -> rtc::Settings {
         dual_stack: matches!(config.rtc.listen.ip(), IpAddr::V6(ip) if ip.is_unspecified()),
         public_addresses: config.rtc.public_addresses.clone(),
         loopback: dev,
+        tcp: config.rtc.tcp,
+        workers: match config.rtc.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        },
         max_connections: config.rtc.max_connections,
         ..rtc::Settings::default()
     }
@@ -48,6 +53,13 @@ pub fn whip(config: &Config, codecs: Vec<Codec>) -> anyhow::Result<rtc::whip::Se
         start_bitrate_kbps: config.rtc.start_bitrate_kbps,
         ice_servers,
     })
+}
+
+pub fn session(config: &Config, whip: &rtc::whip::Settings) -> rtc::session::Settings {
+    rtc::session::Settings {
+        ice_servers: whip.ice_servers.clone(),
+        resume_within: config.room.away_for,
+    }
 }
 
 pub fn program(config: &Config) -> anyhow::Result<program::ProgramSettings> {

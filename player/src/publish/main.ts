@@ -1,14 +1,18 @@
 // `/publish/{room}`: choose, preview, go live, stay live.
 
 import { Publisher } from "../sdk/publisher";
+import { markScreen } from "../sdk/sdp";
+import { Session } from "../sdk/session";
 import type { Publishing } from "../sdk/publishing";
 import { carriedToken, copy, element, sentence, subject, token } from "../ui/dom";
 import { drawTheatres } from "../ui/theatre";
 import { clockTime } from "../ui/time";
 import { Meter } from "./meter";
-import { addTracks, chosenCodec, replaceTracks } from "./send";
+import { Chat } from "./chat";
+import { ScreenPlace, addTracks, chosenCodec, replaceTracks, sendLayers } from "./send";
 import { bitrateText, sent, type Stat } from "./sent";
 import { SourceError, devices, openCamera } from "./source";
+import { Stage } from "./stage";
 
 const room = subject();
 const query = new URLSearchParams(location.search);
@@ -21,9 +25,15 @@ const microphone = element<HTMLSelectElement>("microphone");
 const nameField = element<HTMLInputElement>("name");
 const muteAudio = element<HTMLButtonElement>("mute-audio");
 const muteVideo = element<HTMLButtonElement>("mute-video");
+const shareScreen = element<HTMLButtonElement>("share-screen");
 const meter = new Meter(element("meter"));
+const place = new ScreenPlace();
+const stage = new Stage(element("stage"));
+const chat = new Chat(element("chat"), (text) => session?.say("chat", text));
 
 let stream: MediaStream | null = null;
+let screen: MediaStream | null = null;
+let session: Session | null = null;
 let lastReport: Stat[] = [];
 let wakeLock: WakeLockSentinel | null = null;
 
@@ -33,8 +43,12 @@ const publisher = new Publisher({
   },
   token: token(),
   prepare: async (pc) => {
-    if (stream) await addTracks(pc, stream, chosenCodec(location.search));
+    if (!stream) return;
+    await addTracks(pc, stream, chosenCodec(location.search));
+    place.add(pc, chosenCodec(location.search));
+    await place.show(screen);
   },
+  describe: (sdp) => markScreen(sdp, place.mids),
   changed: show,
 });
 
@@ -64,17 +78,89 @@ function main(): void {
   addEventListener("beforeunload", (event) => {
     if (isOn(publisher.state)) event.preventDefault();
   });
-  addEventListener("pagehide", () => publisher.stop());
+  shareScreen.addEventListener("click", () => void (screen ? stopSharing() : startSharing()));
+  shareScreen.hidden = !navigator.mediaDevices?.getDisplayMedia;
+  addEventListener("pagehide", () => {
+    publisher.stop();
+    session?.leave();
+  });
   document.addEventListener("visibilitychange", () => void keepAwake());
   setInterval(() => void measure(), 1_000);
   show(publisher.state);
   void openSource();
+  attend();
+}
+
+/** Sees and hears the others, on air or not. */
+function attend(): void {
+  session = new Session({
+    endpoint: `/rtc/${encodeURIComponent(room)}`,
+    token: token(),
+    name: shownName(),
+    identity: query.get("identity") ?? identity(),
+    changed: showRoom,
+    said: ({ from, topic, text }) => {
+      const name = session?.members.find((member) => member.id === from)?.name ?? "Someone";
+      if (topic === "chat") chat.add(name, text, from === session?.id);
+    },
+  });
+  session.join();
+}
+
+function showRoom(room: Session): void {
+  document.documentElement.dataset["attending"] = room.state.name;
+  stage.show(room);
+  const others = room.members.filter((member) => !member.self);
+  element("alone").hidden = others.length > 0;
+  element("stage").hidden = others.length === 0;
+  element("chat").hidden = room.state.name !== "joined";
+  const trouble = element("stage-trouble");
+  trouble.textContent = room.state.name === "refused" ? sentence(room.state.reason)
+    : room.state.name === "reconnecting" ? "Your connection to the others is lost. Trying again…" : "";
+  trouble.hidden = trouble.textContent === "";
+  void chooseLayers();
+}
+
+/** Small pictures are encoded only while somebody plays this one. */
+async function chooseLayers(): Promise<void> {
+  const own = session?.members.find((member) => member.self);
+  const camera = own?.tracks.find((track) => track.source === "camera");
+  if (publisher.pc && camera) await sendLayers(publisher.pc, camera.players > 0);
+}
+
+async function startSharing(): Promise<void> {
+  try {
+    screen = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { max: 30 } }, audio: true });
+  } catch {
+    // They chose to share nothing.
+    return;
+  }
+  screen.getVideoTracks()[0]?.addEventListener("ended", () => void stopSharing());
+  await place.show(screen);
+  showSharing();
+}
+
+async function stopSharing(): Promise<void> {
+  screen?.getTracks().forEach((track) => track.stop());
+  screen = null;
+  await place.show(null);
+  showSharing();
+}
+
+function showSharing(): void {
+  shareScreen.setAttribute("aria-pressed", String(screen !== null));
+  const label = shareScreen.querySelector("span");
+  if (label) label.textContent = screen ? "Stop sharing" : "Share screen";
+}
+
+function shownName(): string | undefined {
+  return query.get("name") ?? localStorage.getItem("amphi.name") ?? undefined;
 }
 
 /** The endpoint with the participant's name and identity: who comes back takes its place again. */
 function endpoint(): string {
   const who = new URLSearchParams();
-  const name = query.get("name") ?? localStorage.getItem("amphi.name");
+  const name = shownName();
   if (name) who.set("name", name);
   who.set("identity", query.get("identity") ?? identity());
   return `/whip/${encodeURIComponent(room)}?${who}`;
@@ -189,6 +275,8 @@ function show(state: Publishing): void {
   toggle.classList.toggle("on", on);
   toggle.disabled = !on && !stream;
   nameField.disabled = on;
+  shareScreen.disabled = !flowing;
+  if (state.name === "live") void chooseLayers();
   element("screen").classList.toggle("live", flowing);
   element("on-air").hidden = !flowing;
 

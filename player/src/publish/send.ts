@@ -3,6 +3,14 @@
 /** Good 720p30, and what an uplink of today carries. */
 const VIDEO_MAX_BPS = 2_800_000;
 const AUDIO_MAX_BPS = 96_000;
+const SCREEN_MAX_BPS = 2_500_000;
+
+/** Simulcast: the whole picture, and smaller ones for small tiles and narrow networks. */
+const LAYERS: RTCRtpEncodingParameters[] = [
+  { rid: "q", scaleResolutionDownBy: 4, maxBitrate: 150_000, active: false },
+  { rid: "h", scaleResolutionDownBy: 2, maxBitrate: 500_000, active: false },
+  { rid: "f", maxBitrate: VIDEO_MAX_BPS },
+];
 
 export type VideoCodec = "h264" | "vp8" | "vp9" | "av1";
 
@@ -39,7 +47,7 @@ export async function addTracks(pc: RTCPeerConnection, stream: MediaStream, want
     const transceiver = pc.addTransceiver(track, {
       direction: "sendonly",
       streams: [stream],
-      sendEncodings: [{ maxBitrate: isVideo ? VIDEO_MAX_BPS : AUDIO_MAX_BPS }],
+      sendEncodings: isVideo ? encodings(wanted) : [{ maxBitrate: AUDIO_MAX_BPS }],
     });
     if (!isVideo) continue;
     track.contentHint = "motion";
@@ -54,6 +62,55 @@ export async function addTracks(pc: RTCPeerConnection, stream: MediaStream, want
       setTimeout(() => void prefer(transceiver.sender, "maintain-framerate"), SETTLED_MS);
     };
     pc.addEventListener("connectionstatechange", settle);
+  }
+}
+
+/** VP9 and AV1 would need three encoders at once: they send one layer. */
+function encodings(codec: VideoCodec): RTCRtpEncodingParameters[] {
+  return codec === "h264" || codec === "vp8" ? LAYERS.map((layer) => ({ ...layer })) : [{ maxBitrate: VIDEO_MAX_BPS }];
+}
+
+/** Sends the smaller layers, or saves the work while nobody plays them. */
+export async function sendLayers(pc: RTCPeerConnection, all: boolean): Promise<void> {
+  for (const sender of pc.getSenders()) {
+    const parameters = sender.getParameters();
+    const small = (parameters.encodings ?? []).filter(({ rid }) => rid === "q" || rid === "h");
+    if (small.every(({ active }) => active === all)) continue;
+    for (const encoding of small) encoding.active = all;
+    await sender.setParameters(parameters).catch(() => {
+      // The connection is just being closed.
+    });
+  }
+}
+
+/**
+ * The places of a shared screen, picture and sound, which wait empty: so that sharing needs no
+ * new negotiation, which WHIP does not know.
+ */
+export class ScreenPlace {
+  private transceivers: RTCRtpTransceiver[] = [];
+
+  add(pc: RTCPeerConnection, wanted: VideoCodec): void {
+    const picture = pc.addTransceiver("video", {
+      direction: "sendonly", sendEncodings: [{ maxBitrate: SCREEN_MAX_BPS }],
+    });
+    const codecs = RTCRtpSender.getCapabilities?.("video")?.codecs;
+    if (codecs) picture.setCodecPreferences?.(ordered(codecs, wanted));
+    this.transceivers = [picture, pc.addTransceiver("audio", { direction: "sendonly" })];
+  }
+
+  get mids(): (string | null)[] {
+    return this.transceivers.map(({ mid }) => mid);
+  }
+
+  /** Shares the stream, or nothing any more. */
+  async show(stream: MediaStream | null): Promise<void> {
+    const [picture, sound] = this.transceivers;
+    const video = stream?.getVideoTracks()[0] ?? null;
+    // Text must stay sharp, however few frames that leaves.
+    if (video) video.contentHint = "detail";
+    await picture?.sender.replaceTrack(video);
+    await sound?.sender.replaceTrack(stream?.getAudioTracks()[0] ?? null);
   }
 }
 

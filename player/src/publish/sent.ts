@@ -31,7 +31,9 @@ export interface Sent {
 /** Between two reports; the first one has no rate yet. */
 export function sent(before: Stat[], after: Stat[]): Sent {
   const streams = after.filter((stat) => stat.type === "outbound-rtp");
-  const video = streams.find((stat) => stat.kind === "video");
+  // Of several layers the largest is the picture.
+  const video = streams.filter((stat) => stat.kind === "video")
+    .reduce<Stat | undefined>((best, stat) => ((stat.frameHeight ?? 0) > (best?.frameHeight ?? -1) ? stat : best), undefined);
   const named = video ?? streams[0];
   const codec = after.find((stat) => stat.id === named?.codecId)?.mimeType;
   const pair = after.find((stat) => stat.type === "candidate-pair" && stat.nominated && stat.currentRoundTripTime !== undefined);

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { credentials, fragment, iceServers, restarted } from "./sdp";
+import { credentials, fragment, iceServers, markScreen, restarted } from "./sdp";
 
 const OFFER = [
   "v=0", "o=- 1 1 IN IP4 0.0.0.0", "s=-", "t=0 0", "a=group:BUNDLE 0 1",
@@ -46,4 +46,10 @@ test("Link headers name ICE servers", () => {
   );
   check('<https://example.net/>; rel="next"', []);
   check('<javascript:alert(1)>; rel="ice-server"', []);
+});
+
+test("a screen is marked in its own section", () => {
+  const sdp = "v=0\r\nm=video 9\r\na=mid:1\r\nm=video 9\r\na=mid:2\r\na=sendonly\r\n";
+  expect(markScreen(sdp, ["2", null])).toBe(
+    "v=0\r\nm=video 9\r\na=mid:1\r\nm=video 9\r\na=mid:2\r\na=content:slides\r\na=sendonly\r\n");
 });

@@ -91,3 +91,12 @@ function sections(sdp: string): { mLine: string; mid: string }[] {
     mid: /^a=mid:(\S+)/m.exec(part)?.[1] ?? "0",
   }));
 }
+
+/** Marks the sections with these mids as a shared screen (`a=content:slides`, RFC 4796). */
+export function markScreen(sdp: string, mids: readonly (string | null)[]): string {
+  const lines = sdp.split(/\r?\n/).flatMap((line) => {
+    const mid = /^a=mid:(\S+)/.exec(line)?.[1];
+    return mid !== undefined && mids.includes(mid) ? [line, "a=content:slides"] : [line];
+  });
+  return lines.join("\r\n");
+}

@@ -11,6 +11,8 @@ export interface WhipOptions {
   /** How the connection is made; for tests, and for settings such as a relay-only policy. */
   connect?: () => RTCPeerConnection;
   fetch?: typeof fetch;
+  /** What else the server is told of the sections, in its copy of the offer. */
+  describe?: (sdp: string, pc: RTCPeerConnection) => string;
   /**
    * How long to gather candidates before the offer goes out; what comes later is trickled.
    * Local addresses are there within a few milliseconds, so the offer mostly is complete.
@@ -118,7 +120,7 @@ export class WhipSession {
     const response = await this.send(this.options.endpoint, {
       method: "POST",
       headers: { "content-type": "application/sdp" },
-      body: sdp,
+      body: this.options.describe?.(sdp, pc) ?? sdp,
       signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
     });
     const location = response.headers.get("location");

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::room::{Codec, MediaKind, Role, Track, TrackNumber};
+use crate::room::{Codec, MediaKind, Role, Track, TrackNumber, TrackSource};
 
 const AWAY: Duration = Duration::from_secs(30);
 const VIDEO: TrackNumber = TrackNumber(1);
@@ -40,6 +40,7 @@ fn join(n: u64, identity: Option<&str>) -> Command {
 
 fn camera() -> Track {
     Track {
+        source: TrackSource::Camera,
         kind: MediaKind::Video,
         codec: Codec::Vp8,
         muted: false,

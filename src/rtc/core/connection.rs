@@ -1,4 +1,4 @@
-//! One peer's connection: ICE, DTLS, SRTP and the receiver, composed.
+//! One peer's connection: ICE, DTLS, SRTP, the receiver and the sender, composed.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::dtls::{self, Dtls, Identity};
 use super::ice::{self, Ice, Path, check};
+use super::outbox::Outbox;
 use super::receive::receiver::{self, Output, Receiver};
 use super::receive::rtp;
 use super::receive::stats::TrackStats;
-use super::sdp::agreement::{Agreement, IceCredentials};
-use super::sink::{CloseReason, Event, TrackId};
+use super::rtcp;
+use super::sdp::agreement::{Agreement, IceCredentials, SendMedia};
+use super::send::sender::{SendEvent, Sender, Slot, SlotStats, View, Wire};
+use super::sink::{CloseReason, Event, LayerInfo, ReceivedRtp, SenderReport, TrackId};
 use super::srtp::Srtp;
 
 /// A connected peer must finish DTLS in this time after its pair was nominated.
@@ -33,11 +36,14 @@ pub struct Transmit {
 pub struct ConnectionStats {
     /// The selected pair's far end.
     pub remote: Option<SocketAddr>,
-    /// As retransmissions measured it; `None` while nothing was lost.
+    /// As reports or retransmissions measured it; `None` until then.
     pub round_trip: Option<Duration>,
     /// Datagrams that were no authentic packet of the peer.
     pub rejected: u64,
     pub tracks: Vec<TrackStats>,
+    /// What the path to the peer carries, in bit/s; `None` where nothing is sent.
+    pub estimate_bps: Option<u64>,
+    pub slots: Vec<SlotStats>,
 }
 
 /// A sans-IO connection: fed datagrams and time, asked for datagrams and events.
@@ -47,6 +53,7 @@ pub struct Connection {
     dtls: Dtls,
     srtp: Option<Box<Srtp>>,
     receiver: Receiver,
+    sender: Sender,
     handshake_deadline: Option<Instant>,
     rejected: u64,
     closed: bool,
@@ -69,11 +76,16 @@ impl Connection {
             remote_fingerprint,
             dtls_role,
             media,
+            sends,
         } = agreement;
+        // RFC 7022 §4.2: a name for this session alone.
+        let cname = format!("amphi-{ssrc:08x}");
+        let mut sender = Sender::new(cname.clone());
+        sender.agree(sends, rand::random);
         Self {
             dtls: Dtls::new(identity.clone(), remote_fingerprint, dtls_role),
-            // RFC 7022 §4.2: a name for this session alone.
-            receiver: Receiver::new(media, ssrc, format!("amphi-{ssrc:08x}"), now),
+            receiver: Receiver::new(media, ssrc, cname, now),
+            sender,
             ice: Ice::new(local_ice, remote_ice, settings, now),
             identity,
             srtp: None,
@@ -114,7 +126,12 @@ impl Connection {
         let crypto = self.identity.provider.crypto();
         let authentic = if receiver::is_rtcp(datagram) {
             let packet = srtp.open_rtcp(datagram, crypto);
-            packet.map(|packet| self.receiver.handle_rtcp(&packet, now))
+            packet.map(|packet| {
+                for message in rtcp::parse(&packet) {
+                    self.sender.handle_rtcp(&message, now);
+                    self.receiver.handle_rtcp(message, now);
+                }
+            })
         } else {
             rtp::parse(datagram).and_then(|header| {
                 let packet = srtp.open_rtp(datagram, &header, crypto)?;
@@ -136,6 +153,7 @@ impl Connection {
         self.dtls.handle_timeout(now);
         if self.srtp.is_some() {
             self.receiver.handle_timeout(now);
+            self.sender.handle_timeout(now);
         }
         if self.handshake_deadline.is_some_and(|at| at <= now) {
             self.close(CloseReason::NeverConnected, now);
@@ -146,14 +164,76 @@ impl Connection {
         self.drain(now);
     }
 
+    /// Whether these ICE credentials are in use.
+    pub fn has_credentials(&self, local: &IceCredentials, remote: &IceCredentials) -> bool {
+        self.ice.has_credentials(local, remote)
+    }
+
     /// New ICE credentials (RFC 8445 §9). Media goes on.
     pub fn restart_ice(&mut self, local: IceCredentials, remote: IceCredentials, now: Instant) {
         self.ice.restart(local, remote, now);
     }
 
-    pub fn request_key_frame(&mut self, track: TrackId, now: Instant) {
-        self.receiver.request_key_frame(track, now);
+    /// Of one layer, or of all.
+    pub fn request_key_frame(&mut self, track: TrackId, layer: Option<u8>, now: Instant) {
+        self.receiver.request_key_frame(track, layer, now);
         self.drain(now);
+    }
+
+    /// What we send, after a negotiation.
+    pub fn agree(&mut self, sends: Vec<SendMedia>) {
+        self.sender.agree(sends, rand::random);
+    }
+
+    /// What comes in a slot from now on: a track with these layers, or nothing.
+    pub fn set_source(&mut self, slot: Slot, layers: Option<Vec<LayerInfo>>, now: Instant) {
+        self.sender.set_source(slot, layers, now);
+    }
+
+    pub fn set_layers(&mut self, slot: Slot, layers: &[LayerInfo], now: Instant) {
+        self.sender.set_layers(slot, layers, now);
+    }
+
+    pub fn set_view(&mut self, slot: Slot, view: View, now: Instant) {
+        self.sender.set_view(slot, view, now);
+    }
+
+    pub fn on_source_report(&mut self, slot: Slot, report: SenderReport) {
+        self.sender.on_source_report(slot, report);
+    }
+
+    /// The layers of a track that the peer sends.
+    pub fn layers(&mut self, track: TrackId, now: Instant) -> Vec<LayerInfo> {
+        self.receiver.layers(track, now)
+    }
+
+    /// Sends the next packets of a slot's source.
+    pub fn forward<'a>(
+        &mut self,
+        slot: Slot,
+        packets: impl Iterator<Item = &'a ReceivedRtp>,
+        outbox: &mut Outbox,
+        now: Instant,
+    ) {
+        if let (Some(srtp), Some(path)) = (&mut self.srtp, self.ice.selected()) {
+            let mut wire = Wire { srtp, path, outbox };
+            self.sender.forward(slot, packets, &mut wire, now);
+        }
+    }
+
+    /// Puts all that is to be sent into `outbox`.
+    pub fn flush(&mut self, outbox: &mut Outbox, now: Instant) {
+        while let Some(Transmit { path, data }) = self.transmits.pop_front() {
+            outbox.push(path, &data);
+        }
+        if let (Some(srtp), Some(path)) = (&mut self.srtp, self.ice.selected()) {
+            let mut wire = Wire { srtp, path, outbox };
+            self.sender.flush(&mut wire, now);
+        }
+    }
+
+    pub fn poll_send_event(&mut self) -> Option<SendEvent> {
+        self.sender.poll_event()
     }
 
     /// Ends the connection; its last event is [`Event::Closed`].
@@ -200,6 +280,7 @@ impl Connection {
                 dtls::Event::Connected(srtp) => {
                     self.srtp = Some(srtp);
                     self.handshake_deadline = None;
+                    self.sender.on_connected(now);
                     self.outputs.push_back(Output::Event(Event::Connected));
                 }
                 dtls::Event::PeerLeft => self.close(CloseReason::PeerLeft, now),
@@ -209,7 +290,11 @@ impl Connection {
         while let Some(output) = self.receiver.poll_event() {
             self.outputs.push_back(output);
         }
-        while let Some(packet) = self.receiver.poll_transmit() {
+        while let Some(packet) = self
+            .receiver
+            .poll_transmit()
+            .or_else(|| self.sender.poll_transmit())
+        {
             let sealed = self.srtp.as_mut().and_then(|srtp| srtp.seal_rtcp(&packet));
             let (Some(path), Some(sealed)) = (self.ice.selected(), sealed) else {
                 continue;
@@ -242,16 +327,16 @@ impl Connection {
         if self.closed {
             return None;
         }
-        let receiver = self
-            .srtp
-            .as_ref()
-            .and_then(|_| self.receiver.poll_timeout());
+        let of_media = |at| self.srtp.as_ref().and(at);
+        let receiver = of_media(self.receiver.poll_timeout());
+        let sender = of_media(self.sender.poll_timeout());
         let handshake = self.handshake_deadline.map(|at| (at, "DTLS unfinished"));
         let goodbye = self.goodbye_deadline().map(|at| (at, "said goodbye"));
         [
             self.ice.poll_timeout(),
             self.dtls.poll_timeout(),
             receiver,
+            sender,
             handshake,
             goodbye,
         ]
@@ -268,9 +353,11 @@ impl Connection {
     pub fn stats(&mut self, now: Instant) -> ConnectionStats {
         ConnectionStats {
             remote: self.ice.selected().map(|path| path.remote),
-            round_trip: self.receiver.round_trip(),
+            round_trip: self.sender.round_trip().or(self.receiver.round_trip()),
             rejected: self.rejected + self.receiver.strangers(),
             tracks: self.receiver.stats(now),
+            estimate_bps: (!self.sender.is_idle()).then(|| self.sender.estimate_bps()),
+            slots: self.sender.stats(),
         }
     }
 }

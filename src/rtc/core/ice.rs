@@ -16,12 +16,48 @@ use check::{Check, Refusal};
 /// few interfaces, each with IPv4, IPv6 and a relay.
 const MAX_PAIRS: usize = 16;
 
+/// What carries a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    Udp,
+    /// RFC 6544: the peer connects, datagrams are framed (RFC 4571).
+    Tcp,
+}
+
+/// Where a peer is: the same address over UDP and over TCP are two places.
+pub type Place = (Transport, SocketAddr);
+
 /// A datagram's two ends, as the socket sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Path {
+    pub transport: Transport,
     pub remote: SocketAddr,
     /// Our address that the datagram came to, so that answers leave from it; `None` if unknown.
     pub local: Option<IpAddr>,
+}
+
+impl Path {
+    pub fn udp(remote: SocketAddr, local: Option<IpAddr>) -> Self {
+        let transport = Transport::Udp;
+        Self {
+            transport,
+            remote,
+            local,
+        }
+    }
+
+    pub fn tcp(remote: SocketAddr) -> Self {
+        Self {
+            transport: Transport::Tcp,
+            remote,
+            local: None,
+        }
+    }
+
+    /// The far end.
+    pub fn place(self) -> Place {
+        (self.transport, self.remote)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -98,6 +134,10 @@ impl Ice {
         }
     }
 
+    pub fn has_credentials(&self, local: &IceCredentials, remote: &IceCredentials) -> bool {
+        self.local == *local && self.remote == *remote
+    }
+
     /// RFC 8445 §9: new credentials. Media goes on over the selected pair, until a check with
     /// the new credentials nominates one.
     pub fn restart(&mut self, local: IceCredentials, remote: IceCredentials, now: Instant) {
@@ -118,8 +158,8 @@ impl Ice {
     /// Whether data from `path` may be looked at: a check of the peer came from there.
     pub fn is_valid(&self, path: Path) -> bool {
         self.selected
-            .is_some_and(|selected| selected.remote == path.remote)
-            || self.valid.iter().any(|valid| valid.remote == path.remote)
+            .is_some_and(|selected| selected.place() == path.place())
+            || self.valid.iter().any(|valid| valid.place() == path.place())
     }
 
     /// Takes a STUN message. What is not a proper check of this peer is silence: an answer
@@ -160,7 +200,7 @@ impl Ice {
         self.last_heard = self.last_heard.max(now);
         if self
             .selected
-            .is_some_and(|selected| selected.remote == path.remote)
+            .is_some_and(|selected| selected.place() == path.place())
         {
             if let Some(last) = self.last_check {
                 let interval = now.saturating_duration_since(last);
@@ -176,7 +216,7 @@ impl Ice {
         // RFC 8445 §7.3.1.5: a lite agent follows the controlling side at once.
         let moved = self
             .selected
-            .is_none_or(|selected| selected.remote != path.remote);
+            .is_none_or(|selected| selected.place() != path.place());
         if nominated && moved {
             self.selected = Some(path);
             self.last_check = Some(now);

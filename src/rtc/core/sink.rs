@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::receive::payload::Content;
+use super::send::sender::Slot;
 use crate::room::{Codec, MediaKind};
 
 /// One published track of one connection: the index of its `m=` section.
@@ -18,26 +20,64 @@ pub struct TrackInfo {
     pub codec: Codec,
     pub payload_type: u8,
     pub clock_rate: u32,
-    /// `a=fmtp` parameters of the payload type, as the answer gave them; may be empty.
+    /// `a=fmtp` parameters of the payload type, as the offer gave them; may be empty.
     pub fmtp: String,
+    /// A screen, not a camera.
+    pub is_screen: bool,
+    /// How many layers were agreed on: 1 without simulcast.
+    pub layers: u8,
 }
 
-/// One media packet: decrypted, without duplicates, RTX already undone, no padding-only probes.
-/// Packets come in the order of their arrival, so gaps and late packets are for the receiver.
+/// One media packet: decrypted, without duplicates, RTX already undone, read once for all who
+/// get it. Packets come in the order of their arrival, so gaps and late packets are for the
+/// receiver.
 #[derive(Debug, Clone)]
 pub struct ReceivedRtp {
     pub arrival: Instant,
     /// The whole RTP packet (RFC 3550 §5.1), its padding removed.
     pub packet: Bytes,
-    /// The extended (unwrapped) sequence number.
+    /// Where the payload begins.
+    pub header_len: u16,
+    /// The extended (unwrapped) sequence number, of this layer.
     pub sequence: u64,
     pub timestamp: u32,
     pub marker: bool,
+    /// Of simulcast: the index of its rid in the agreement; 0 without.
+    pub layer: u8,
+    pub content: Content,
+    /// RFC 6464, as on the wire: whether it is voice, and the level in -dBov.
+    pub audio_level: Option<u8>,
+}
+
+impl ReceivedRtp {
+    pub fn payload(&self) -> &[u8] {
+        self.packet
+            .get(usize::from(self.header_len)..)
+            .unwrap_or_default()
+    }
+
+    /// Chromium probes with packets of nothing but padding: only their numbers matter.
+    pub fn is_empty(&self) -> bool {
+        self.packet.len() <= usize::from(self.header_len)
+    }
+}
+
+/// One layer of a published track, as it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LayerInfo {
+    /// Of its last key frame; 0 where the codec does not say.
+    pub height_px: u16,
+    /// Of the last whole second.
+    pub bitrate_bps: u64,
+    /// Packets come.
+    pub running: bool,
 }
 
 /// What ties a track's RTP timestamps to the publisher's wall clock (RFC 3550 §6.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SenderReport {
+    /// As [`ReceivedRtp::layer`].
+    pub layer: u8,
     pub arrival: Instant,
     /// 64-bit NTP time, seconds since 1900 in the upper half.
     pub ntp: u64,
@@ -68,6 +108,15 @@ pub enum Event {
     TrackStalled(TrackId),
     /// It sends again.
     TrackResumed(TrackId),
+    /// The track's layers, each second while it runs.
+    Layers(TrackId, Vec<LayerInfo>),
+    /// The loudest level of an audio track in the last tenth of a second, in -dBov (RFC 6464):
+    /// 0 is full scale, 127 is silence.
+    AudioLevel(TrackId, u8),
+    /// How many get a track that the peer sends.
+    Subscribers(TrackId, usize),
+    /// What we send in a slot: this layer of its source, or nothing, for it does not fit.
+    LayerChosen(Slot, Option<u8>),
     /// The last event of a connection.
     Closed(CloseReason),
 }

@@ -1,5 +1,7 @@
 //! SRTP keys out of the DTLS handshake, and packets in the clear (RFC 3711, RFC 5764 §4.2).
 
+mod seal;
+
 use std::collections::BTreeSet;
 
 use bytes::BytesMut;
@@ -30,6 +32,8 @@ pub struct Srtp {
     keys: Config,
     inbound: Context,
     outbound: Context,
+    /// Of AES-GCM, which all browsers agree to; the other profile goes through `outbound`.
+    sealer: Option<seal::Sealer>,
     /// Sources that sent at least one authentic packet.
     known: BTreeSet<u32>,
     /// The crate remembers a source before it checks its packet, so forged packets are tried
@@ -64,9 +68,15 @@ impl Srtp {
             None,
             crypto,
         )?;
+        let (key, salt) = (&keys.keys.local_master_key, &keys.keys.local_master_salt);
+        let sealer = match profile {
+            ProtectionProfile::AeadAes128Gcm => seal::Sealer::new(crypto, key, salt),
+            _ => None,
+        };
         Ok(Self {
             inbound: inbound(&keys, crypto)?,
             outbound,
+            sealer,
             keys,
             known: BTreeSet::new(),
             trial: None,
@@ -113,9 +123,31 @@ impl Srtp {
         self.outbound.encrypt_rtcp(packet).ok()
     }
 
+    /// Seals the packet that is `buffer` from `start` on, in its place. `index` is rollover
+    /// counter and sequence number (RFC 3711 §3.3.1); the caller never uses one twice.
+    pub fn seal_rtp(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        start: usize,
+        header_len: usize,
+        ssrc: u32,
+        index: u64,
+    ) -> bool {
+        if let Some(sealer) = &mut self.sealer {
+            return sealer.seal(buffer, start, header_len, ssrc, index);
+        }
+        let packet = buffer.get(start..).unwrap_or_default();
+        let Ok(sealed) = self.outbound.encrypt_rtp(packet) else {
+            return false;
+        };
+        buffer.truncate(start);
+        buffer.extend_from_slice(&sealed);
+        true
+    }
+
     /// What the peers of tests send.
     #[cfg(test)]
-    pub fn seal_rtp(&mut self, packet: &[u8]) -> Option<BytesMut> {
+    pub fn seal_test_rtp(&mut self, packet: &[u8]) -> Option<BytesMut> {
         self.outbound.encrypt_rtp(packet).ok()
     }
 

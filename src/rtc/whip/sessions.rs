@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::resource::TransportSection;
 use crate::room::RoomId;
 use crate::rtc::ConnectionId;
 use crate::rtc::core::sdp::agreement::IceCredentials;
@@ -16,10 +17,7 @@ pub struct Session {
     /// Of the ICE session (RFC 9725 §4.3), quotes included.
     pub etag: String,
     pub remote_ice: IceCredentials,
-    /// `m=` word and mid of the section that carries the bundle's transport, and all mids.
-    pub media: String,
-    pub mid: String,
-    pub bundle: String,
+    pub transport: TransportSection,
 }
 
 /// By the unguessable last word of their URL. As many as there are connections, whose number

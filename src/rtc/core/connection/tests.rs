@@ -70,10 +70,7 @@ fn credentials(name: &str) -> IceCredentials {
 }
 
 fn path(port: u16) -> Path {
-    Path {
-        remote: SocketAddr::from(([192, 0, 2, 9], port)),
-        local: None,
-    }
+    Path::udp(SocketAddr::from(([192, 0, 2, 9], port)), None)
 }
 
 impl World {
@@ -99,6 +96,7 @@ impl World {
                 index: 0,
                 mid: "0".into(),
                 kind: MediaKind::Video,
+                is_screen: false,
                 codecs: vec![codec],
                 rids: Vec::new(),
                 ssrcs: Vec::new(),
@@ -108,6 +106,7 @@ impl World {
                     ..Extensions::default()
                 },
             }],
+            sends: Vec::new(),
         };
         let their_role = match our_role {
             DtlsRole::Server => DtlsRole::Client,
@@ -275,7 +274,13 @@ impl World {
 
     fn send_rtp(&mut self, packet: Vec<u8>) {
         self.peer.transport_sequence = self.peer.transport_sequence.wrapping_add(1);
-        let sealed = self.peer.srtp.as_mut().unwrap().seal_rtp(&packet).unwrap();
+        let sealed = self
+            .peer
+            .srtp
+            .as_mut()
+            .unwrap()
+            .seal_test_rtp(&packet)
+            .unwrap();
         self.send(true, self.path, sealed.to_vec());
     }
 

@@ -31,10 +31,7 @@ fn credentials(name: &str) -> IceCredentials {
 }
 
 fn path(port: u16) -> Path {
-    Path {
-        remote: SocketAddr::from(([192, 0, 2, 1], port)),
-        local: None,
-    }
+    Path::udp(SocketAddr::from(([192, 0, 2, 1], port)), None)
 }
 
 impl Peer {

@@ -1,17 +1,19 @@
 //! Receiving: decrypted packets become a track's packets, losses are asked for again, and the
 //! sender is told how its packets arrive.
 //!
-//! Read [`rtp`] (one header), [`sequence`], [`nack`], [`rtx`], then [`stream`] (one source),
+//! Read [`rtp`] (one header), [`payload`] and [`sps`] (one payload), [`sequence`], [`nack`], [`rtx`], then [`stream`] (one source),
 //! [`tracks`] (which source is whose), [`twcc`], [`reception`] and [`rate`] (what is told and
 //! measured), and [`receiver`], which composes them.
 
 pub mod nack;
+pub mod payload;
 pub mod rate;
 pub mod receiver;
 pub mod reception;
 pub mod rtp;
 pub mod rtx;
 pub mod sequence;
+pub mod sps;
 pub mod stats;
 pub mod stream;
 pub mod tracks;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use super::payload::Content;
 use super::rtp::{self, Header};
 use super::rtx;
 use super::stats::TrackStats;
@@ -14,13 +15,13 @@ use super::tracks::{Source, Tracks};
 use super::twcc::Twcc;
 use crate::rtc::core::rtcp::{self, Incoming};
 use crate::rtc::core::sdp::agreement::Media;
-use crate::rtc::core::sink::{Event, ReceivedRtp, SenderReport, TrackId, TrackInfo};
+use crate::rtc::core::sink::{Event, LayerInfo, ReceivedRtp, SenderReport, TrackId, TrackInfo};
 
 /// RFC 3550 §6.2 allows less than its 5 s for small sessions; libwebrtc sends every second too.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// An encoder gets at most this many requests: each key frame costs bandwidth.
-const PLI_INTERVAL: Duration = Duration::from_millis(500);
+/// Levels are told this often.
+const LEVEL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the receiver has for the house.
 #[derive(Debug, Clone)]
@@ -39,6 +40,7 @@ pub struct Receiver {
     ssrc: u32,
     cname: String,
     report_due: Option<Instant>,
+    levels_due: Option<Instant>,
     outputs: VecDeque<Output>,
     rtcp: VecDeque<Vec<u8>>,
     /// Packets that belong to no agreed track.
@@ -54,6 +56,7 @@ impl Receiver {
             ssrc,
             cname,
             report_due: None,
+            levels_due: None,
             outputs: VecDeque::new(),
             rtcp: VecDeque::new(),
             strangers: 0,
@@ -102,7 +105,7 @@ impl Receiver {
         }
         let len = packet.len();
         if let Some(number) = stream.on_media(header, len, clock_rate, nack, now) {
-            self.deliver(source, packet, header, header.payload_type, number, now);
+            self.deliver(source, packet, header, (header.payload_type, number), now);
         }
         // An outage may have been found.
         self.check_given_up(source.track);
@@ -124,7 +127,7 @@ impl Receiver {
             return;
         };
         if let Some(number) = stream.on_retransmitted(osn, packet.len(), now) {
-            self.deliver(source, packet, header, payload_type, number, now);
+            self.deliver(source, packet, header, (payload_type, number), now);
         }
     }
 
@@ -133,76 +136,104 @@ impl Receiver {
         source: Source,
         packet: BytesMut,
         header: &Header,
-        payload_type: u8,
-        sequence: u64,
+        (payload_type, sequence): (u8, u64),
         now: Instant,
     ) {
-        // Until forwarding chooses layers, the best one agreed is the track.
-        if source.stream != 0 {
-            return;
-        }
         let track = &mut self.tracks.tracks[source.track];
         let id = TrackId(track.media.index);
-        track.last_packet = Some(now);
-        if track.running != Some(payload_type) {
-            track.running = Some(payload_type);
-            track.stalled = false;
-            let info = track
-                .media
-                .by_payload_type(payload_type)
-                .map(|codec| TrackInfo {
+        let Some(codec) = track.media.by_payload_type(payload_type) else {
+            return;
+        };
+        let content = match packet.len() > header.header_len {
+            true => Content::read(codec.codec, &packet[header.header_len..]),
+            false => Content::default(),
+        };
+        if packet.len() > header.header_len {
+            track.last_packet = Some(now);
+            if track.running != Some(payload_type) {
+                track.running = Some(payload_type);
+                track.stalled = false;
+                let started = TrackInfo {
                     id,
                     kind: track.media.kind,
                     codec: codec.codec,
                     payload_type,
                     clock_rate: codec.clock_rate,
                     fmtp: codec.fmtp.clone(),
-                });
-            let started = info.map(|info| Output::Event(Event::TrackStarted(info)));
-            self.outputs.extend(started);
-        } else if track.stalled {
-            track.stalled = false;
-            self.outputs
-                .push_back(Output::Event(Event::TrackResumed(id)));
+                    is_screen: track.media.is_screen,
+                    layers: track.streams.len() as u8,
+                };
+                self.outputs
+                    .push_back(Output::Event(Event::TrackStarted(started)));
+            } else if track.stalled {
+                track.stalled = false;
+                self.outputs
+                    .push_back(Output::Event(Event::TrackResumed(id)));
+            }
+        }
+        let stream = &mut track.streams[source.stream];
+        if let Some(height_px) = content.height_px {
+            stream.height_px = height_px.get();
+        }
+        let level = track.media.extensions.audio_level;
+        let level = level.and_then(|id| header.extension(&packet, id)?.first().copied());
+        if let Some(level) = level {
+            track.loudest = track.loudest.min(level & 0x7F);
+            self.levels_due.get_or_insert(now + LEVEL_INTERVAL);
         }
         let received = ReceivedRtp {
             arrival: now,
             packet: packet.freeze(),
+            // A header is at most 12 + 15 * 4 + 4 + 65535 * 4 bytes, of a datagram of 64 KiB.
+            header_len: header.header_len as u16,
             sequence,
             timestamp: header.timestamp,
             marker: header.marker,
+            layer: source.stream as u8,
+            content,
+            audio_level: level,
         };
         self.outputs.push_back(Output::Rtp(id, received));
     }
 
-    /// Takes one decrypted RTCP datagram: a report may cover several tracks.
-    pub fn handle_rtcp(&mut self, packet: &[u8], now: Instant) {
-        for message in rtcp::parse(packet) {
-            match message {
-                Incoming::SenderReport { ssrc, ntp, rtp } => {
-                    let Some((track, stream)) = self.tracks.stream_mut(ssrc) else {
-                        continue;
-                    };
-                    stream.reception.on_sender_report(ntp, now);
-                    let of = &self.tracks.tracks[track];
-                    if of.streams[0].ssrc == ssrc {
-                        let report = SenderReport {
-                            arrival: now,
-                            ntp,
-                            rtp,
-                        };
-                        let id = TrackId(of.media.index);
-                        self.outputs.push_back(Output::SenderReport(id, report));
-                    }
-                }
-                Incoming::Goodbye { ssrcs } => {
-                    for ssrc in ssrcs {
-                        if let Some((_, stream)) = self.tracks.stream_mut(ssrc) {
-                            stream.said_goodbye = true;
-                        }
+    /// The layers of a track as they are now.
+    pub fn layers(&mut self, track: TrackId, now: Instant) -> Vec<LayerInfo> {
+        let mut tracks = self.tracks.tracks.iter_mut();
+        let found = tracks.find(|of| TrackId(of.media.index) == track);
+        found.map_or_else(Vec::new, |track| track.layers(now))
+    }
+
+    /// Takes one message of the peer's RTCP.
+    pub fn handle_rtcp(&mut self, message: Incoming, now: Instant) {
+        match message {
+            Incoming::SenderReport { ssrc, ntp, rtp } => {
+                let Some((track, stream)) = self.tracks.stream_mut(ssrc) else {
+                    return;
+                };
+                stream.reception.on_sender_report(ntp, now);
+                let of = &self.tracks.tracks[track];
+                let layer = of.streams.iter().position(|stream| stream.ssrc == ssrc);
+                let report = SenderReport {
+                    layer: layer.unwrap_or(0) as u8,
+                    arrival: now,
+                    ntp,
+                    rtp,
+                };
+                let id = TrackId(of.media.index);
+                self.outputs.push_back(Output::SenderReport(id, report));
+            }
+            Incoming::Goodbye { ssrcs } => {
+                for ssrc in ssrcs {
+                    if let Some((_, stream)) = self.tracks.stream_mut(ssrc) {
+                        stream.said_goodbye = true;
                     }
                 }
             }
+            Incoming::Reception(_)
+            | Incoming::Nack { .. }
+            | Incoming::KeyFrameWanted { .. }
+            | Incoming::TransportFeedback(_)
+            | Incoming::Remb { .. } => {}
         }
     }
 
@@ -213,12 +244,14 @@ impl Receiver {
             && running.all(|stream| stream.said_goodbye || stream.packets == 0)
     }
 
-    /// Asks the publisher of `track` for a key frame, now or as soon as the last request is
-    /// [`PLI_INTERVAL`] old.
-    pub fn request_key_frame(&mut self, track: TrackId, now: Instant) {
+    /// Asks the publisher of `track` for a key frame of one layer, or of all; now, or as soon as
+    /// the last request is old enough.
+    pub fn request_key_frame(&mut self, track: TrackId, layer: Option<u8>, now: Instant) {
         let mut tracks = self.tracks.tracks.iter_mut();
         if let Some(track) = tracks.find(|of| TrackId(of.media.index) == track) {
-            track.key_frame.wanted = true;
+            for (at, stream) in track.streams.iter_mut().enumerate() {
+                stream.key_frame.wanted |= layer.is_none_or(|layer| usize::from(layer) == at);
+            }
             self.send_key_frame_requests(now);
         }
     }
@@ -236,6 +269,11 @@ impl Receiver {
         if self.report_due.is_some_and(|due| due <= now) {
             self.report_due = Some(now + REPORT_INTERVAL);
             self.send_report(now);
+            self.tell_layers(now);
+        }
+        if self.levels_due.is_some_and(|due| due <= now) {
+            self.levels_due = None;
+            self.tell_levels();
         }
         for track in &mut self.tracks.tracks {
             if track.stalls_at().is_some_and(|at| at <= now) {
@@ -261,10 +299,8 @@ impl Receiver {
         let nack = streams
             .filter_map(|stream| stream.nack.poll_timeout())
             .min();
-        let key_frames = self.tracks.tracks.iter().filter_map(|track| {
-            let asked = track.key_frame.asked?;
-            track.key_frame.wanted.then_some(asked + PLI_INTERVAL)
-        });
+        let streams = self.tracks.tracks.iter().flat_map(|track| &track.streams);
+        let key_frames = streams.filter_map(|stream| stream.key_frame_due());
         let stalls = self
             .tracks
             .tracks
@@ -274,6 +310,7 @@ impl Receiver {
             (nack, "packets to ask for again"),
             (self.twcc.poll_timeout(), "congestion feedback"),
             (self.report_due, "receiver report"),
+            (self.levels_due, "audio levels"),
             (key_frames.min(), "key frame request"),
             (stalls.min(), "track stalls"),
         ]
@@ -313,7 +350,7 @@ impl Receiver {
                     abandoned: sum(|stream| stream.nack.abandoned()),
                     duplicates: sum(|stream| stream.duplicates),
                     nacks_sent: sum(|stream| stream.nacks_sent),
-                    plis_sent: track.key_frame.sent,
+                    plis_sent: sum(|stream| stream.key_frame.sent),
                     jitter: streams[0].reception.jitter(clock_rate),
                     bits_per_second: streams
                         .iter_mut()
@@ -336,7 +373,9 @@ pub fn is_rtcp(datagram: &[u8]) -> bool {
 /// Parses and takes a packet that is in the clear; for tests and fuzzing.
 pub fn handle_clear(receiver: &mut Receiver, datagram: &[u8], now: Instant) {
     if is_rtcp(datagram) {
-        receiver.handle_rtcp(datagram, now);
+        for message in rtcp::parse(datagram) {
+            receiver.handle_rtcp(message, now);
+        }
     } else if let Some(header) = rtp::parse(datagram) {
         receiver.handle_rtp(BytesMut::from(datagram), &header, now);
     }

@@ -8,6 +8,12 @@ use super::reception::Reception;
 use super::rtp::Header;
 use super::sequence::{Arrival, Sequence};
 
+/// An encoder gets a request at most this often: each key frame costs bandwidth, of a large
+/// picture more.
+const PLI_INTERVAL: Duration = Duration::from_millis(500);
+const PLI_INTERVAL_LARGE: Duration = Duration::from_secs(1);
+const LARGE_PX: u16 = 540;
+
 /// RFC 6298 §2: how much one sample moves the smoothed round trip.
 const SMOOTHING: u32 = 8;
 
@@ -29,6 +35,18 @@ pub struct Stream {
     pub nacks_sent: u64,
     /// RTCP BYE came, and no packet since.
     pub said_goodbye: bool,
+    pub key_frame: KeyFrame,
+    /// Of the last key frame that said it; 0 before.
+    pub height_px: u16,
+    pub last_packet: Option<Instant>,
+}
+
+/// When key frames were asked for.
+#[derive(Debug, Default)]
+pub struct KeyFrame {
+    pub asked: Option<Instant>,
+    pub wanted: bool,
+    pub sent: u64,
 }
 
 impl Stream {
@@ -47,7 +65,20 @@ impl Stream {
             duplicates: 0,
             nacks_sent: 0,
             said_goodbye: false,
+            key_frame: KeyFrame::default(),
+            height_px: 0,
+            last_packet: None,
         }
+    }
+
+    /// When the key frame that is wanted is asked for again; `None` before the first request.
+    pub fn key_frame_due(&self) -> Option<Instant> {
+        let interval = match self.height_px >= LARGE_PX {
+            true => PLI_INTERVAL_LARGE,
+            false => PLI_INTERVAL,
+        };
+        let asked = self.key_frame.asked?;
+        self.key_frame.wanted.then_some(asked + interval)
     }
 
     /// The publisher goes on with another SSRC: extended numbers go on above the old ones.
@@ -59,7 +90,7 @@ impl Stream {
     }
 
     /// Notes a packet of `len` bytes that came as media (not by RTX).
-    /// `Some` is its extended number, if the packet is news; padding-only probes are not.
+    /// `Some` is its extended number, if the packet is news.
     pub fn on_media(
         &mut self,
         header: &Header,
@@ -90,16 +121,16 @@ impl Stream {
             self.reception
                 .on_packet(number, header.timestamp, clock_rate, now);
         }
-        self.rate.on_bytes(len, now);
-        (len > header.header_len).then(|| {
+        if len > header.header_len {
+            self.rate.on_bytes(len, now);
+            self.last_packet = Some(now);
             self.count(len);
-            number
-        })
+        }
+        Some(number)
     }
 
     /// Notes a packet that RTX brought back; as [`Self::on_media`].
     pub fn on_retransmitted(&mut self, osn: u16, len: usize, now: Instant) -> Option<u64> {
-        self.rate.on_bytes(len, now);
         let number = self.sequence.unwrap(osn);
         // Above the highest there is no hole to fill: the first packet of a source, or the tail
         // of a burst sent again by a probe. The latter is good news all the same.
@@ -117,6 +148,8 @@ impl Stream {
                 return None;
             }
         }
+        // Browsers probe with packets that came before: those are no part of the layer's rate.
+        self.rate.on_bytes(len, now);
         self.recovered += 1;
         self.count(len);
         Some(number)

@@ -7,6 +7,7 @@ use super::rtp::Header;
 use super::stream::Stream;
 use crate::room::MediaKind;
 use crate::rtc::core::sdp::agreement::{CodecParameters, Media};
+use crate::rtc::core::sink::LayerInfo;
 
 /// Sources remembered of one connection: media and RTX of every layer, twice over.
 const MAX_SOURCES: usize = 64;
@@ -28,16 +29,16 @@ pub struct Track {
     pub running: Option<u8>,
     pub last_packet: Option<Instant>,
     pub stalled: bool,
-    pub key_frame: KeyFrame,
+    /// The loudest level since levels were told, in -dBov; [`NO_LEVEL`] if none came.
+    pub loudest: u8,
 }
 
-/// When key frames were asked for.
-#[derive(Debug, Default)]
-pub struct KeyFrame {
-    pub asked: Option<Instant>,
-    pub wanted: bool,
-    pub sent: u64,
-}
+/// RFC 6464 §3: levels go from 0, full scale, to 127, silence.
+pub const SILENCE: u8 = 127;
+pub const NO_LEVEL: u8 = 255;
+
+/// A layer without packets for this long does not run. Longer than a slow screen share pauses.
+const LAYER_STOPS_AFTER: Duration = Duration::from_millis(1500);
 
 /// What a packet of one SSRC is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,8 +161,32 @@ impl Track {
             running: None,
             last_packet: None,
             stalled: false,
-            key_frame: KeyFrame::default(),
+            loudest: NO_LEVEL,
         }
+    }
+
+    /// What subscribers choose from.
+    pub fn layers(&mut self, now: Instant) -> Vec<LayerInfo> {
+        let alone = self.streams.len() == 1;
+        let stalled = self.stalled;
+        let streams = self.streams.iter_mut();
+        streams
+            .map(|stream| {
+                let since = stream
+                    .last_packet
+                    .map(|at| now.saturating_duration_since(at));
+                LayerInfo {
+                    height_px: stream.height_px,
+                    bitrate_bps: stream.rate.bits_per_second(now),
+                    running: match since {
+                        None => false,
+                        // A still screen sends almost nothing, but there is no other layer.
+                        Some(_) if alone => !stalled,
+                        Some(since) => since < LAYER_STOPS_AFTER,
+                    },
+                }
+            })
+            .collect()
     }
 
     /// When silence since the last packet becomes a stall; `None` if it cannot.

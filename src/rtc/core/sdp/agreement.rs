@@ -26,8 +26,32 @@ pub struct Agreement {
     pub remote_ice: IceCredentials,
     pub remote_fingerprint: Fingerprint,
     pub dtls_role: DtlsRole,
-    /// In the order of the `m=` sections; rejected sections are left out.
+    /// What the peer sends, in the order of the `m=` sections; rejected sections are left out.
     pub media: Vec<Media>,
+    /// What we send.
+    pub sends: Vec<SendMedia>,
+}
+
+/// One `m=` section in which we send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendMedia {
+    pub mid: String,
+    pub kind: MediaKind,
+    pub codec: Codec,
+    pub payload_type: u8,
+    pub clock_rate: u32,
+    /// Retransmissions: their payload type and source. Without, lost packets stay lost.
+    pub rtx: Option<Rtx>,
+    pub ssrc: u32,
+    pub transport_cc: Option<u8>,
+    pub audio_level: Option<u8>,
+}
+
+/// RFC 4588: payload type and SSRC of a stream of retransmissions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rtx {
+    pub payload_type: u8,
+    pub ssrc: u32,
 }
 
 /// One accepted `m=` section that the peer sends.
@@ -37,9 +61,12 @@ pub struct Media {
     pub index: u8,
     pub mid: String,
     pub kind: MediaKind,
+    /// A screen, not a camera (`a=content:slides`, RFC 4796).
+    pub is_screen: bool,
     /// The payload types we accepted, best first.
     pub codecs: Vec<CodecParameters>,
-    /// Simulcast rids the peer offered to send and we accepted, best first; empty without simulcast.
+    /// Simulcast rids the peer offered to send and we accepted; empty without simulcast. Their order
+    /// says nothing of their size.
     pub rids: Vec<String>,
     /// `a=ssrc` the offer declared (media, RTX of it); browsers may leave them out, then mid/rid
     /// extensions and payload types tell.

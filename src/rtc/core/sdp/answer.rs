@@ -1,13 +1,19 @@
-//! Our answer to an offer that publishes (RFC 8829 §5.3, RFC 9725 §4.2), and what it agrees on.
-
-use std::fmt::Write;
-use std::net::SocketAddr;
+//! Our answers: to an offer that publishes (RFC 8829 §5.3, RFC 9725 §4.2) and to one that
+//! subscribes (WHEP), and what each agrees on.
 
 use super::agreement::{
-    Agreement, CodecParameters, DtlsRole, Extensions, Fingerprint, IceCredentials, Media,
+    Agreement, CodecParameters, DtlsRole, Extensions, Fingerprint, IceCredentials, Media, Rtx,
+    SendMedia,
 };
 use super::offer::{Offer, OfferError, OfferedCodec, Section, Setup};
+use super::write::{
+    ABS_SEND_TIME, AUDIO_LEVEL, Announced, Candidate, MID, OurTransport, REPAIRED_RID, RID,
+    SectionText, TRANSPORT_CC, write_rejected, write_section, write_session,
+};
 use crate::room::{Codec, MediaKind};
+
+/// Layers of one track that are taken: Chromium sends three, OBS up to four.
+const MAX_RIDS: usize = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerSettings {
@@ -17,11 +23,24 @@ pub struct AnswerSettings {
     /// while nothing is known of the path. In kbit/s; 0 leaves it to Chromium.
     pub start_bitrate_kbps: u32,
     /// Where the peer finds us, best first.
-    pub candidates: Vec<SocketAddr>,
+    pub candidates: Vec<Candidate>,
     pub fingerprint: Fingerprint,
 }
 
-/// Answers `offer` with our ICE credentials: the answer's text, and what both sides now hold to.
+/// A published track that a subscriber gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    pub kind: MediaKind,
+    pub codec: Codec,
+    pub fmtp: String,
+    /// What belongs together has one stream: the participant.
+    pub stream: String,
+    pub track: String,
+    /// Random, and ours alone in this connection; of the media and of its retransmissions.
+    pub ssrcs: (u32, u32),
+}
+
+/// Answers an offer that publishes: the answer's text, and what both sides now hold to.
 ///
 /// # Errors
 ///
@@ -41,7 +60,104 @@ pub fn answer(
     if media.is_empty() {
         return Err(OfferError::SendsNothing);
     }
-    let agreement = Agreement {
+    let agreement = agreement(offer, local_ice, media, Vec::new());
+    let mut sections = Vec::new();
+    for media in &agreement.media {
+        let mut codecs = media.codecs.clone();
+        for codec in &mut codecs {
+            let is_layered = !media.rids.is_empty();
+            add_start_bitrate(codec, settings.start_bitrate_kbps, is_layered);
+        }
+        sections.push((
+            media.mid.clone(),
+            codecs,
+            media.extensions,
+            media.rids.clone(),
+        ));
+    }
+    let text = write(offer, &agreement, settings, |section| {
+        let found = sections.iter().find(|(mid, ..)| *mid == section.mid)?;
+        let (_, codecs, extensions, rids) = found;
+        Some(SectionText {
+            media: &section.media,
+            protocol: &section.protocol,
+            mid: &section.mid,
+            direction: "recvonly",
+            codecs,
+            extensions: *extensions,
+            rids,
+            announced: None,
+        })
+    });
+    Ok((text, agreement))
+}
+
+/// Answers an offer that subscribes (draft-ietf-wish-whep) with these tracks: each goes into the
+/// first section that takes its kind and codec. The second value says which track each of the
+/// agreement's sections carries.
+///
+/// # Errors
+///
+/// [`OfferError::TakesNothing`] when no section takes any of the tracks.
+pub fn answer_subscriber(
+    offer: &Offer,
+    local_ice: IceCredentials,
+    settings: &AnswerSettings,
+    tracks: &[Published],
+) -> Result<(String, Agreement, Vec<usize>), OfferError> {
+    let mut sections: Vec<(String, Vec<CodecParameters>, Extensions)> = Vec::new();
+    let (mut sends, mut carried) = (Vec::new(), Vec::new());
+    for (index, track) in tracks.iter().enumerate() {
+        let free = offer.sections.iter().find_map(|section| {
+            let is_taken = sections.iter().any(|(mid, ..)| *mid == section.mid);
+            let fits = section.receives && section.over_dtls && !is_taken;
+            let codec = fits.then(|| receiver_of(section, track))??;
+            Some((section, codec))
+        });
+        let Some((section, codec)) = free else {
+            continue;
+        };
+        let extensions = extensions_sent(section);
+        sends.push(send_media(&section.mid, &codec, extensions, track));
+        sections.push((section.mid.clone(), vec![codec], extensions));
+        carried.push(index);
+    }
+    if sends.is_empty() {
+        let mut codecs: Vec<_> = tracks.iter().map(|t| t.codec.encoding_name()).collect();
+        codecs.dedup();
+        return Err(OfferError::TakesNothing(codecs.join(", ")));
+    }
+    let agreement = agreement(offer, local_ice, Vec::new(), sends);
+    let text = write(offer, &agreement, settings, |section| {
+        let at = sections.iter().position(|(mid, ..)| *mid == section.mid)?;
+        let ((_, codecs, extensions), send) = (sections.get(at)?, agreement.sends.get(at)?);
+        let track = tracks.get(*carried.get(at)?)?;
+        Some(SectionText {
+            media: &section.media,
+            protocol: &section.protocol,
+            mid: &section.mid,
+            direction: "sendonly",
+            codecs,
+            extensions: *extensions,
+            rids: &[],
+            announced: Some(Announced {
+                stream: &track.stream,
+                track: &track.track,
+                ssrc: send.ssrc,
+                rtx: send.rtx,
+            }),
+        })
+    });
+    Ok((text, agreement, carried))
+}
+
+fn agreement(
+    offer: &Offer,
+    local_ice: IceCredentials,
+    media: Vec<Media>,
+    sends: Vec<SendMedia>,
+) -> Agreement {
+    Agreement {
         local_ice,
         remote_ice: offer.ice.clone(),
         remote_fingerprint: offer.fingerprint.clone(),
@@ -50,8 +166,8 @@ pub fn answer(
             Setup::Passive => DtlsRole::Client,
         },
         media,
-    };
-    Ok((write(offer, &agreement, settings), agreement))
+        sends,
+    }
 }
 
 fn not_taken(section: &Section, settings: &AnswerSettings) -> OfferError {
@@ -69,29 +185,25 @@ fn accept(index: usize, section: &Section, settings: &AnswerSettings) -> Option<
         let codec = known(offered).filter(|codec| settings.codecs.contains(codec))?;
         (codec.kind() == kind).then_some((codec, offered))
     })?;
-    let feedback = |what: &str| offered.feedback.iter().any(|f| f == what);
     let id = |uri: &str| section.extensions.get(uri).copied();
+    // Without the extension nothing tells the layers apart (RFC 8852 §3).
+    let rids = match (kind, id(RID)) {
+        (MediaKind::Video, Some(_)) => section.rids.iter().take(MAX_RIDS).cloned().collect(),
+        _ => Vec::new(),
+    };
+    let has_rids = !rids.is_empty();
     Some(Media {
         index: u8::try_from(index).ok()?,
         mid: section.mid.clone(),
         kind,
-        codecs: vec![CodecParameters {
-            codec,
-            payload_type: offered.payload_type,
-            clock_rate: offered.clock_rate,
-            fmtp: offered.fmtp.clone(),
-            rtx_payload_type: section.rtx.get(&offered.payload_type).copied(),
-            nack: feedback("nack"),
-            pli: feedback("nack pli"),
-            transport_cc: feedback("transport-cc"),
-        }],
-        // Simulcast is not answered, so one encoding comes: here is where to accept more.
-        rids: Vec::new(),
+        is_screen: section.is_screen,
+        codecs: vec![parameters(codec, offered, section)],
+        rids,
         ssrcs: section.ssrcs.clone(),
         extensions: Extensions {
             mid: id(MID),
-            rid: None,
-            repaired_rid: None,
+            rid: id(RID).filter(|_| has_rids),
+            repaired_rid: id(REPAIRED_RID).filter(|_| has_rids),
             transport_cc: id(TRANSPORT_CC),
             abs_send_time: id(ABS_SEND_TIME),
             audio_level: id(AUDIO_LEVEL),
@@ -100,13 +212,94 @@ fn accept(index: usize, section: &Section, settings: &AnswerSettings) -> Option<
     })
 }
 
-const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
-const TRANSPORT_CC: &str =
-    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
-const ABS_SEND_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
-const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+fn parameters(codec: Codec, offered: &OfferedCodec, section: &Section) -> CodecParameters {
+    let feedback = |what: &str| offered.feedback.iter().any(|f| f == what);
+    CodecParameters {
+        codec,
+        payload_type: offered.payload_type,
+        clock_rate: offered.clock_rate,
+        fmtp: offered.fmtp.clone(),
+        rtx_payload_type: section.rtx.get(&offered.payload_type).copied(),
+        nack: feedback("nack"),
+        pli: feedback("nack pli"),
+        transport_cc: feedback("transport-cc"),
+    }
+}
 
-fn known(offered: &OfferedCodec) -> Option<Codec> {
+/// The offered codec by which a section can take `track`.
+pub(super) fn receiver_of(section: &Section, track: &Published) -> Option<CodecParameters> {
+    if section.kind != Some(track.kind) {
+        return None;
+    }
+    let fits = section.codecs.iter().filter(|offered| {
+        known(offered) == Some(track.codec) && takes_packetization(offered, &track.fmtp)
+    });
+    // H.264 comes several times, by profile: the track's own is surely decoded.
+    let profile = parameter(&track.fmtp, "profile-level-id");
+    let best = fits.max_by_key(|offered| {
+        let offered = offered.parameter("profile-level-id");
+        let same = |len: usize| match (offered, profile) {
+            (Some(a), Some(b)) => {
+                a.get(..len).map(str::to_ascii_lowercase)
+                    == b.get(..len).map(str::to_ascii_lowercase)
+            }
+            _ => false,
+        };
+        (same(6), same(4), same(2))
+    })?;
+    Some(parameters(track.codec, best, section))
+}
+
+/// A stream of packetization mode 1 has fragments that a receiver of mode 0 does not know.
+fn takes_packetization(offered: &OfferedCodec, fmtp: &str) -> bool {
+    let mode = |value: Option<&str>| value.unwrap_or("0") == "1";
+    mode(offered.parameter("packetization-mode")) || !mode(parameter(fmtp, "packetization-mode"))
+}
+
+fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
+    fmtp.split(';').find_map(|pair| {
+        let (key, value) = pair.trim().split_once('=')?;
+        key.eq_ignore_ascii_case(name).then_some(value.trim())
+    })
+}
+
+/// The extensions of an offered section that we send.
+fn extensions_sent(section: &Section) -> Extensions {
+    let id = |uri: &str| section.extensions.get(uri).copied();
+    Extensions {
+        transport_cc: id(TRANSPORT_CC),
+        audio_level: id(AUDIO_LEVEL),
+        ..Extensions::default()
+    }
+}
+
+pub(super) fn send_media(
+    mid: &str,
+    codec: &CodecParameters,
+    extensions: Extensions,
+    track: &Published,
+) -> SendMedia {
+    let (ssrc, rtx_ssrc) = track.ssrcs;
+    let rtx = codec.rtx_payload_type.filter(|_| codec.nack);
+    SendMedia {
+        mid: mid.to_owned(),
+        kind: track.kind,
+        codec: codec.codec,
+        payload_type: codec.payload_type,
+        clock_rate: codec.clock_rate,
+        rtx: rtx.map(|payload_type| Rtx {
+            payload_type,
+            ssrc: rtx_ssrc,
+        }),
+        ssrc,
+        transport_cc: extensions.transport_cc.filter(|_| codec.transport_cc),
+        audio_level: extensions
+            .audio_level
+            .filter(|_| track.kind == MediaKind::Audio),
+    }
+}
+
+pub(super) fn known(offered: &OfferedCodec) -> Option<Codec> {
     let codec = match offered.name.as_str() {
         "H264" => Codec::H264,
         "VP8" => Codec::Vp8,
@@ -123,178 +316,57 @@ fn known(offered: &OfferedCodec) -> Option<Codec> {
     (h264_fits && offered.clock_rate == codec.clock_rate()).then_some(codec)
 }
 
-fn write(offer: &Offer, agreement: &Agreement, settings: &AnswerSettings) -> String {
-    let mids: Vec<_> = agreement
-        .media
-        .iter()
-        .map(|media| media.mid.as_str())
-        .collect();
-    let mut text = String::from("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n");
-    // RFC 9143 §7.3.1: only what was offered is answered.
-    if offer.bundled {
-        put(&mut text, format_args!("a=group:BUNDLE {}", mids.join(" ")));
+/// Chromium starts at 300 kbit/s and a small picture unless it is told. Of several layers it
+/// would take the least bitrate for the smallest one's.
+fn add_start_bitrate(codec: &mut CodecParameters, start_bitrate_kbps: u32, is_layered: bool) {
+    if codec.codec.kind() != MediaKind::Video || start_bitrate_kbps == 0 {
+        return;
     }
-    put(
-        &mut text,
-        format_args!("a=ice-lite\r\na=msid-semantic: WMS *"),
-    );
-    for (index, section) in offer.sections.iter().enumerate() {
-        match agreement
-            .media
-            .iter()
-            .find(|media| usize::from(media.index) == index)
-        {
-            Some(media) => write_accepted(&mut text, section, media, agreement, settings),
-            None => write_rejected(&mut text, section),
+    if !codec.fmtp.is_empty() {
+        codec.fmtp.push(';');
+    }
+    codec.fmtp += &format!("x-google-start-bitrate={start_bitrate_kbps}");
+    if !is_layered {
+        codec.fmtp += &format!(";x-google-min-bitrate={}", start_bitrate_kbps * 2 / 5);
+    }
+}
+
+/// RFC 9143 §7.3.1: only what was offered is answered, and what is not accepted is rejected.
+fn write<'a>(
+    offer: &'a Offer,
+    agreement: &Agreement,
+    settings: &AnswerSettings,
+    accepted: impl Fn(&'a Section) -> Option<SectionText<'a>>,
+) -> String {
+    let transport = OurTransport {
+        ice: &agreement.local_ice,
+        candidates: &settings.candidates,
+        fingerprint: &settings.fingerprint,
+        setup: match agreement.dtls_role {
+            DtlsRole::Server => "passive",
+            DtlsRole::Client => "active",
+        },
+    };
+    let sections = offer.sections.iter();
+    let sections: Vec<_> = sections
+        .map(|section| (section, accepted(section)))
+        .collect();
+    let mids: Vec<&str> = sections
+        .iter()
+        .filter(|(_, accepted)| accepted.is_some())
+        .map(|(section, _)| section.mid.as_str())
+        .collect();
+    let mut text = String::new();
+    let bundle = offer.bundled.then(|| mids.join(" "));
+    write_session(&mut text, 1, bundle.as_deref());
+    for (section, accepted) in &sections {
+        match accepted {
+            Some(accepted) => write_section(&mut text, accepted, &transport),
+            None => {
+                let (media, formats) = (&section.media, section.formats.join(" "));
+                write_rejected(&mut text, media, &section.protocol, &formats, &section.mid);
+            }
         }
     }
     text
-}
-
-/// RFC 8829 §5.3.1: a rejected section keeps its place, with port 0.
-fn write_rejected(text: &mut String, section: &Section) {
-    let formats = section.formats.join(" ");
-    put(
-        text,
-        format_args!("m={} 0 {} {formats}", section.media, section.protocol),
-    );
-    put(text, format_args!("c=IN IP4 0.0.0.0"));
-    put(text, format_args!("a=mid:{}", section.mid));
-    put(text, format_args!("a=inactive"));
-}
-
-fn write_accepted(
-    text: &mut String,
-    section: &Section,
-    media: &Media,
-    agreement: &Agreement,
-    settings: &AnswerSettings,
-) {
-    let types: Vec<String> = media
-        .codecs
-        .iter()
-        .flat_map(|codec| [Some(codec.payload_type), codec.rtx_payload_type])
-        .flatten()
-        .map(|payload_type| payload_type.to_string())
-        .collect();
-    put(
-        text,
-        format_args!(
-            "m={} 9 {} {}",
-            section.media,
-            section.protocol,
-            types.join(" ")
-        ),
-    );
-    put(text, format_args!("c=IN IP4 0.0.0.0"));
-    put(text, format_args!("a=rtcp:9 IN IP4 0.0.0.0"));
-    put(text, format_args!("a=mid:{}", media.mid));
-    write_transport(text, &agreement.local_ice, &settings.candidates);
-    let hex: Vec<_> = settings
-        .fingerprint
-        .0
-        .iter()
-        .map(|byte| format!("{byte:02X}"))
-        .collect();
-    put(
-        text,
-        format_args!("a=fingerprint:sha-256 {}", hex.join(":")),
-    );
-    let setup = match agreement.dtls_role {
-        DtlsRole::Server => "passive",
-        DtlsRole::Client => "active",
-    };
-    put(
-        text,
-        format_args!("a=setup:{setup}\r\na=recvonly\r\na=rtcp-mux\r\na=rtcp-rsize"),
-    );
-    let extensions = media.extensions;
-    for (id, uri) in [
-        (extensions.mid, MID),
-        (extensions.transport_cc, TRANSPORT_CC),
-        (extensions.abs_send_time, ABS_SEND_TIME),
-        (extensions.audio_level, AUDIO_LEVEL),
-    ] {
-        if let Some(id) = id {
-            put(text, format_args!("a=extmap:{id} {uri}"));
-        }
-    }
-    for codec in &media.codecs {
-        write_codec(text, codec, settings.start_bitrate_kbps);
-    }
-}
-
-/// ICE: our credentials and candidates, which are all there will be (RFC 8838 §8.2).
-pub(super) fn write_transport(text: &mut String, ice: &IceCredentials, candidates: &[SocketAddr]) {
-    put(
-        text,
-        format_args!("a=ice-ufrag:{}\r\na=ice-pwd:{}", ice.ufrag, ice.pwd),
-    );
-    for (nth, address) in candidates.iter().enumerate() {
-        // RFC 8445 §5.1.2.1: type preference 126 for host candidates, component 1.
-        let local = 65535u32.saturating_sub(u32::try_from(nth).unwrap_or(u32::MAX));
-        let priority = (126 << 24) + (local << 8) + 255;
-        let (ip, port) = (address.ip(), address.port());
-        put(
-            text,
-            format_args!(
-                "a=candidate:{} 1 udp {priority} {ip} {port} typ host",
-                nth + 1
-            ),
-        );
-    }
-    put(text, format_args!("a=end-of-candidates"));
-}
-
-fn write_codec(text: &mut String, codec: &CodecParameters, start_bitrate_kbps: u32) {
-    let payload_type = codec.payload_type;
-    let channels = if codec.codec == Codec::Opus { "/2" } else { "" };
-    let name = match codec.codec {
-        Codec::Opus => "opus",
-        other => other.encoding_name(),
-    };
-    put(
-        text,
-        format_args!(
-            "a=rtpmap:{payload_type} {name}/{}{channels}",
-            codec.clock_rate
-        ),
-    );
-    let mut fmtp = codec.fmtp.clone();
-    if codec.codec.kind() == MediaKind::Video && start_bitrate_kbps > 0 {
-        // Chromium starts at 300 kbit/s and a small picture unless it is told.
-        let hint = format!(
-            "x-google-start-bitrate={start_bitrate_kbps};x-google-min-bitrate={}",
-            start_bitrate_kbps * 2 / 5
-        );
-        fmtp = if fmtp.is_empty() {
-            hint
-        } else {
-            format!("{fmtp};{hint}")
-        };
-    }
-    if !fmtp.is_empty() {
-        put(text, format_args!("a=fmtp:{payload_type} {fmtp}"));
-    }
-    for (on, what) in [
-        (codec.nack, "nack"),
-        (codec.pli, "nack pli"),
-        (codec.transport_cc, "transport-cc"),
-    ] {
-        if on {
-            put(text, format_args!("a=rtcp-fb:{payload_type} {what}"));
-        }
-    }
-    if let Some(rtx) = codec.rtx_payload_type {
-        put(
-            text,
-            format_args!("a=rtpmap:{rtx} rtx/{}", codec.clock_rate),
-        );
-        put(text, format_args!("a=fmtp:{rtx} apt={payload_type}"));
-    }
-}
-
-fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a String cannot fail.
-    let _ = write!(text, "{line}\r\n");
 }

@@ -1,10 +1,8 @@
 //! `application/trickle-ice-sdpfrag` (RFC 8840 §9, RFC 9725 §4.3).
 
-use std::net::SocketAddr;
-
 use super::agreement::IceCredentials;
-use super::answer::write_transport;
 use super::offer::{PWD_LEN, UFRAG_LEN};
+use super::write::{Candidate, write_transport};
 
 /// The longest fragment that is read.
 pub const MAX_FRAGMENT_LEN: usize = 16 * 1024;
@@ -82,7 +80,7 @@ pub fn restart_answer(
     mid: &str,
     bundle: &str,
     ice: &IceCredentials,
-    candidates: &[SocketAddr],
+    candidates: &[Candidate],
 ) -> String {
     let mut text = format!(
         "a=ice-lite\r\na=group:BUNDLE {bundle}\r\nm={media} 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:{mid}\r\n"

@@ -10,10 +10,12 @@ use rtc_sdp::description::session::SessionDescription;
 use super::agreement::{DeclaredSsrc, Fingerprint, IceCredentials};
 use crate::room::MediaKind;
 
-/// The longest offer that is read: Chromium's with simulcast and every codec has about 10 kB.
-pub const MAX_OFFER_LEN: usize = 64 * 1024;
-/// Sections at most: RFC 9725 §4.4 has one audio and one video; pages may send a screen too.
-pub const MAX_SECTIONS: usize = 16;
+/// The longest that is read: Chromium's offer with simulcast and every codec has about 10 kB, its
+/// answer about 1 kB a section.
+pub const MAX_OFFER_LEN: usize = 256 * 1024;
+/// Sections at most: WHIP has one audio and one video, and a screen perhaps; an answer of a
+/// subscriber has as many as we offered.
+pub const MAX_SECTIONS: usize = super::subscription::MAX_SECTIONS;
 /// ice-ufrag and ice-pwd are 4 and 22 to 256 characters (RFC 8839 §5.4).
 pub(super) const UFRAG_LEN: std::ops::RangeInclusive<usize> = 4..=256;
 pub(super) const PWD_LEN: std::ops::RangeInclusive<usize> = 22..=256;
@@ -43,6 +45,11 @@ pub enum OfferError {
         mid: String,
         takes: String,
     },
+    #[error(
+        "the offer takes nothing of what is published, which is {0}: offer a recvonly section \
+         for each kind, with that codec"
+    )]
+    TakesNothing(String),
     /// RFC 9725 §4.4.1.
     #[error("section {0} is not in the offer's BUNDLE group; set bundlePolicy to max-bundle")]
     NotBundled(String),
@@ -78,6 +85,10 @@ pub struct Section {
     pub kind: Option<MediaKind>,
     /// The peer sends audio or video here.
     pub sends: bool,
+    /// The peer takes audio or video here.
+    pub receives: bool,
+    /// `a=content:slides` (RFC 4796): a screen, not a camera.
+    pub is_screen: bool,
     /// RTP over DTLS with rtcp-mux.
     pub over_dtls: bool,
     /// In the offer's order of preference.
@@ -123,7 +134,7 @@ impl Offer {
             ));
         }
         let sdp = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes()))
-            .map_err(|e| OfferError::Syntax(e.to_string()))?;
+            .map_err(|e| OfferError::Syntax(e.to_string().chars().take(200).collect()))?;
         let media = &sdp.media_descriptions;
         if media.is_empty() || media.len() > MAX_SECTIONS {
             return Err(OfferError::Sections);
@@ -173,7 +184,7 @@ impl Offer {
         let sections: Vec<Section> = media
             .iter()
             .enumerate()
-            .map(|(index, m)| section(index, m, matches!(direction(m), None | Some("sendonly"))))
+            .map(|(index, m)| section(index, m, direction(m)))
             .collect();
         let bundle: Vec<&str> = sdp
             .attributes
@@ -204,7 +215,7 @@ impl Offer {
     }
 }
 
-fn section(index: usize, m: &MediaDescription, sends: bool) -> Section {
+fn section(index: usize, m: &MediaDescription, direction: Option<&str>) -> Section {
     let kind = match m.media_name.media.as_str() {
         "audio" => Some(MediaKind::Audio),
         "video" => Some(MediaKind::Video),
@@ -278,7 +289,9 @@ fn section(index: usize, m: &MediaDescription, sends: bool) -> Section {
         formats: m.media_name.formats.clone(),
         mid: value(&m.attributes, "mid").map_or_else(|| index.to_string(), str::to_owned),
         kind,
-        sends: kind.is_some() && open && sends,
+        sends: kind.is_some() && open && matches!(direction, None | Some("sendonly")),
+        receives: kind.is_some() && open && matches!(direction, None | Some("recvonly")),
+        is_screen: value(&m.attributes, "content").is_some_and(|v| v.contains("slides")),
         over_dtls: over_dtls && m.has_attribute("rtcp-mux"),
         codecs,
         rtx,

@@ -3,9 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{PLI_INTERVAL, Receiver};
+use super::{Output, Receiver};
 use crate::room::MediaKind;
+use crate::rtc::core::receive::tracks::{NO_LEVEL, SILENCE};
 use crate::rtc::core::rtcp;
+use crate::rtc::core::sink::{Event, TrackId};
 
 /// Until a retransmission measured it.
 const DEFAULT_ROUND_TRIP: Duration = Duration::from_millis(50);
@@ -30,24 +32,47 @@ impl Receiver {
         let track = &mut self.tracks.tracks[track];
         for stream in &mut track.streams {
             let gave_up = stream.nack.take_gave_up();
-            track.key_frame.wanted |= gave_up && track.media.kind == MediaKind::Video;
+            stream.key_frame.wanted |= gave_up && track.media.kind == MediaKind::Video;
         }
     }
 
     pub(super) fn send_key_frame_requests(&mut self, now: Instant) {
         for track in &mut self.tracks.tracks {
-            let last = track.key_frame.asked;
-            let throttled = last.is_some_and(|last| last + PLI_INTERVAL > now);
-            if !track.key_frame.wanted || throttled || track.streams[0].ssrc == 0 {
-                continue;
-            }
-            track.key_frame.wanted = false;
-            track.key_frame.asked = Some(now);
             let codec = track.running.and_then(|pt| track.media.by_payload_type(pt));
-            if codec.is_some_and(|codec| codec.pli) {
-                track.key_frame.sent += 1;
-                let message = rtcp::picture_loss(self.ssrc, track.streams[0].ssrc);
-                self.rtcp.push_back(message);
+            let can_be_asked = codec.is_some_and(|codec| codec.pli);
+            for stream in &mut track.streams {
+                let throttled = stream.key_frame_due().is_some_and(|due| due > now);
+                if !stream.key_frame.wanted || throttled || stream.ssrc == 0 {
+                    continue;
+                }
+                stream.key_frame.wanted = false;
+                stream.key_frame.asked = Some(now);
+                if can_be_asked {
+                    stream.key_frame.sent += 1;
+                    let message = rtcp::picture_loss(self.ssrc, stream.ssrc);
+                    self.rtcp.push_back(message);
+                }
+            }
+        }
+    }
+
+    /// What subscribers choose from.
+    pub(super) fn tell_layers(&mut self, now: Instant) {
+        for track in &mut self.tracks.tracks {
+            if track.media.kind == MediaKind::Video && track.running.is_some() {
+                let layers = track.layers(now);
+                let event = Event::Layers(TrackId(track.media.index), layers);
+                self.outputs.push_back(Output::Event(event));
+            }
+        }
+    }
+
+    pub(super) fn tell_levels(&mut self) {
+        for track in &mut self.tracks.tracks {
+            if track.loudest <= SILENCE {
+                let level = std::mem::replace(&mut track.loudest, NO_LEVEL);
+                let event = Event::AudioLevel(TrackId(track.media.index), level);
+                self.outputs.push_back(Output::Event(event));
             }
         }
     }

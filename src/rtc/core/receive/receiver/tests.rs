@@ -29,6 +29,7 @@ fn video() -> Media {
         index: 1,
         mid: "1".into(),
         kind: MediaKind::Video,
+        is_screen: false,
         codecs: vec![
             codec(Codec::Vp8, VP8, Some(VP8_RTX)),
             codec(Codec::H264, H264, None),
@@ -50,6 +51,7 @@ fn audio() -> Media {
         index: 0,
         mid: "0".into(),
         kind: MediaKind::Audio,
+        is_screen: false,
         codecs: vec![codec(Codec::Opus, 111, None)],
         ssrcs: Vec::new(),
         rids: Vec::new(),
@@ -126,19 +128,25 @@ impl Run {
             }
         }
         self.now = end;
+        sent.extend(std::iter::from_fn(|| self.receiver.poll_transmit()));
         sent
     }
 
     /// Events by name, packets by their numbers.
     fn told(&mut self) -> Vec<String> {
         let outputs = std::iter::from_fn(|| self.receiver.poll_event());
+        let is_news = |output: &Output| !matches!(output, Output::Event(Event::Layers(..)));
         let tell = |output| match output {
             Output::Event(Event::TrackStarted(info)) => format!("started {:?}", info.codec),
             Output::Event(event) => format!("{event:?}"),
+            Output::Rtp(_, rtp) if rtp.is_empty() => format!("probe {}", rtp.sequence & 0xFFFF),
+            Output::Rtp(_, rtp) if rtp.layer > 0 => {
+                format!("{} of {}", rtp.sequence & 0xFFFF, rtp.layer)
+            }
             Output::Rtp(_, rtp) => format!("{}", rtp.sequence & 0xFFFF),
             Output::SenderReport(track, report) => format!("report {} {}", track.0, report.rtp),
         };
-        outputs.map(tell).collect()
+        outputs.filter(is_news).map(tell).collect()
     }
 }
 
@@ -192,7 +200,7 @@ fn given_up_loss_asks_for_a_key_frame_and_throttles() {
     let plis = |sent: &[Vec<u8>]| sent.iter().filter(is(206, 1)).count();
     assert_eq!(plis(&run.wait(700)), 1);
     for _ in 0..5 {
-        run.receiver.request_key_frame(VIDEO, run.now);
+        run.receiver.request_key_frame(VIDEO, None, run.now);
     }
     assert_eq!(plis(&run.wait(399)), 0);
     assert_eq!(plis(&run.wait(200)), 1);
@@ -200,7 +208,7 @@ fn given_up_loss_asks_for_a_key_frame_and_throttles() {
 }
 
 #[test]
-fn probes_and_duplicates_are_not_told() {
+fn probes_are_told_as_such_and_duplicates_not() {
     let mut run = Run::new(vec![video()]);
     run.take(&media(10));
     run.take(&media(10));
@@ -213,7 +221,7 @@ fn probes_and_duplicates_are_not_told() {
     rtx_padding.extend_from_slice(&[0, 0, 0, 4]);
     run.take(&rtx_padding);
     run.take(&media(12));
-    assert_eq!(run.told(), ["started Vp8", "10", "12"]);
+    assert_eq!(run.told(), ["started Vp8", "10", "probe 11", "12"]);
 }
 
 #[test]
@@ -279,7 +287,7 @@ fn one_payload_type_in_two_sections_needs_the_mid() {
 }
 
 #[test]
-fn of_simulcast_the_best_layer_is_told_and_its_rtx_found_by_repaired_rid() {
+fn layers_are_told_apart_and_their_rtx_found_by_repaired_rid() {
     let rids = vec!["f".to_owned(), "q".to_owned()];
     let mut run = Run::new(vec![Media { rids, ..video() }]);
     for (ssrc, rid, sequence) in [(1, b"f", 10), (2, b"q", 90), (1, b"f", 12)] {
@@ -290,7 +298,42 @@ fn of_simulcast_the_best_layer_is_told_and_its_rtx_found_by_repaired_rid() {
     let mut rtx = packet(3, VP8_RTX, 500, &[(1, b"1"), (3, b"f")]);
     rtx.extend_from_slice(&[0, 11, 1]);
     run.take(&rtx);
-    assert_eq!(run.told(), ["started Vp8", "10", "12", "11"]);
+    assert_eq!(run.told(), ["started Vp8", "10", "90 of 1", "12", "11"]);
+    let layers = run.receiver.layers(VIDEO, run.now);
+    assert_eq!(layers.iter().filter(|layer| layer.running).count(), 2);
+    run.wait(1400);
+    let mut datagram = packet(1, VP8, 13, &[(1, b"1"), (2, b"f")]);
+    datagram.push(1);
+    run.take(&datagram);
+    run.wait(200);
+    let running = run.receiver.layers(VIDEO, run.now);
+    assert_eq!(
+        running
+            .iter()
+            .map(|layer| layer.running)
+            .collect::<Vec<_>>(),
+        [true, false]
+    );
+}
+
+#[test]
+fn a_key_frame_is_asked_of_the_layer_that_needs_it() {
+    let rids = vec!["f".to_owned(), "q".to_owned()];
+    let mut run = Run::new(vec![Media { rids, ..video() }]);
+    for (ssrc, rid) in [(1, b"f"), (2, b"q")] {
+        let mut datagram = packet(ssrc, VP8, 10, &[(1, b"1"), (2, rid)]);
+        datagram.push(1);
+        run.take(&datagram);
+    }
+    let asked = |sent: Vec<Vec<u8>>| -> Vec<u8> {
+        let plis = sent.iter().filter(is(206, 1));
+        plis.map(|message| message[11]).collect()
+    };
+    run.receiver.request_key_frame(VIDEO, Some(1), run.now);
+    assert_eq!(asked(run.wait(100)), [2]);
+    run.receiver.request_key_frame(VIDEO, None, run.now);
+    assert_eq!(asked(run.wait(100)), [1]);
+    assert_eq!(asked(run.wait(500)), [2]);
 }
 
 #[test]

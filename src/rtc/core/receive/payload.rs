@@ -1,0 +1,211 @@
+//! What a packet's payload says of its frame, read once: where a decoder can start, how large
+//! the picture is, and the numbers that forwarding must rewrite.
+
+use std::num::NonZeroU16;
+
+use crate::room::Codec;
+
+/// RFC 6184 §5.2 and §5.4.
+const H264_IDR: u8 = 5;
+const H264_SPS: u8 = 7;
+const H264_STAP_A: u8 = 24;
+const H264_FU_A: u8 = 28;
+
+/// The picture's height, where the payload says it.
+pub type HeightPx = NonZeroU16;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Content {
+    /// A decoder can start with this packet: the first of a key frame, or any sound.
+    pub starts_key_frame: bool,
+    pub height_px: Option<HeightPx>,
+    pub vp8: Vp8Numbers,
+}
+
+/// Where VP8's running numbers stand in the payload (RFC 7741 §4.2); 0 is nowhere, for the
+/// descriptor's first byte is never one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Vp8Numbers {
+    pub picture_id_at: u8,
+    /// 15 bits, or 7.
+    pub picture_id_is_long: bool,
+    pub tl0_at: u8,
+}
+
+impl Content {
+    /// Reads the payload of one packet. Nonsense is a packet that starts nothing.
+    pub fn read(codec: Codec, payload: &[u8]) -> Self {
+        match codec {
+            Codec::Opus => Self {
+                starts_key_frame: !payload.is_empty(),
+                ..Self::default()
+            },
+            Codec::H264 => h264(payload),
+            Codec::Vp8 => vp8(payload).unwrap_or_default(),
+            Codec::Vp9 => vp9(payload).unwrap_or_default(),
+            // The AV1 RTP specification §4.4: N, the first packet of a coded video sequence.
+            Codec::Av1 => Self {
+                starts_key_frame: payload.first().is_some_and(|first| first & 0x08 != 0),
+                ..Self::default()
+            },
+        }
+    }
+}
+
+/// Encoders put the parameter sets before each IDR picture, so the SPS is where it starts.
+fn h264(payload: &[u8]) -> Content {
+    let nal = |unit: &[u8]| unit.first().map(|first| first & 0x1F);
+    let mut content = Content::default();
+    match nal(payload) {
+        Some(H264_STAP_A) => {
+            let mut rest = &payload[1..];
+            while let [high, low, tail @ ..] = rest {
+                let len = usize::from(u16::from_be_bytes([*high, *low]));
+                let Some((unit, after)) = tail.split_at_checked(len) else {
+                    break;
+                };
+                content.starts_key_frame |= matches!(nal(unit), Some(H264_SPS | H264_IDR));
+                if nal(unit) == Some(H264_SPS) {
+                    content.height_px = super::sps::height_px(unit);
+                }
+                rest = after;
+            }
+        }
+        Some(H264_FU_A) => {
+            let fragment = payload.get(1).copied().unwrap_or(0);
+            content.starts_key_frame =
+                fragment & 0x80 != 0 && matches!(fragment & 0x1F, H264_SPS | H264_IDR);
+        }
+        Some(H264_SPS) => {
+            content.starts_key_frame = true;
+            content.height_px = super::sps::height_px(payload);
+        }
+        Some(H264_IDR) => content.starts_key_frame = true,
+        _ => {}
+    }
+    content
+}
+
+/// RFC 7741 §4.2 and §4.3.
+fn vp8(payload: &[u8]) -> Option<Content> {
+    let first = *payload.first()?;
+    let mut at = 1;
+    let mut numbers = Vp8Numbers::default();
+    if first & 0x80 != 0 {
+        let extensions = *payload.get(at)?;
+        at += 1;
+        if extensions & 0x80 != 0 {
+            numbers.picture_id_at = at as u8;
+            numbers.picture_id_is_long = payload.get(at)? & 0x80 != 0;
+            at += 1 + usize::from(numbers.picture_id_is_long);
+        }
+        if extensions & 0x40 != 0 {
+            numbers.tl0_at = at as u8;
+            at += 1;
+        }
+        at += usize::from(extensions & 0x30 != 0);
+    }
+    if payload.len() < at {
+        return None;
+    }
+    let starts_partition_0 = first & 0x10 != 0 && first & 0x07 == 0;
+    let frame = &payload[at..];
+    let starts_key_frame = starts_partition_0 && frame.first().is_some_and(|tag| tag & 1 == 0);
+    // RFC 6386 §9.1: after the tag and the start code.
+    let height_px = match frame {
+        [_, _, _, 0x9D, 0x01, 0x2A, _, _, low, high, ..] if starts_key_frame => {
+            HeightPx::new(u16::from_le_bytes([*low, *high]) & 0x3FFF)
+        }
+        _ => None,
+    };
+    Some(Content {
+        starts_key_frame,
+        height_px,
+        vp8: numbers,
+    })
+}
+
+/// RFC 9628 §4.2: not inter-predicted, the beginning of a frame, and of the lowest layer.
+fn vp9(payload: &[u8]) -> Option<Content> {
+    let first = *payload.first()?;
+    let has = |bit: u8| first & bit != 0;
+    let mut at = 1;
+    if has(0x80) {
+        at += 1 + usize::from(payload.get(at)? & 0x80 != 0);
+    }
+    let spatial = match has(0x20) {
+        true => payload.get(at)? >> 1 & 0x07,
+        false => 0,
+    };
+    let starts_key_frame = !has(0x40) && has(0x08) && spatial == 0;
+    Some(Content {
+        starts_key_frame,
+        ..Content::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn starts(codec: Codec, payload: &[u8]) -> bool {
+        Content::read(codec, payload).starts_key_frame
+    }
+
+    #[test]
+    fn h264_starts_with_its_parameter_sets() {
+        let check = |payload: &[u8], expect| assert_eq!(starts(Codec::H264, payload), expect);
+        check(&[0x67, 0x42], true);
+        check(&[0x65, 1], true);
+        check(&[0x61, 1], false);
+        check(&[0x78, 0, 2, 0x67, 1, 0, 1, 0x68], true);
+        check(&[0x78, 0, 2, 0x61, 1, 0, 9, 0x67], false);
+        check(&[0x7C, 0x85, 1], true);
+        check(&[0x7C, 0x05, 1], false);
+        check(&[], false);
+    }
+
+    #[test]
+    fn vp8_tells_its_size_and_where_its_numbers_are() {
+        // X, I with 15 bits, L, T; then a key frame of 640x360.
+        let payload = [
+            0x90, 0xE0, 0x81, 0x23, 7, 0x20, 0x10, 2, 0, 0x9D, 1, 0x2A, 0x80, 2, 0x68, 1,
+        ];
+        let content = Content::read(Codec::Vp8, &payload);
+        assert!(content.starts_key_frame);
+        assert_eq!(content.height_px, HeightPx::new(360));
+        let numbers = Vp8Numbers {
+            picture_id_at: 2,
+            picture_id_is_long: true,
+            tl0_at: 4,
+        };
+        assert_eq!(content.vp8, numbers);
+        let mut later = payload;
+        later[0] = 0x80;
+        assert!(!starts(Codec::Vp8, &later));
+        assert!(!starts(Codec::Vp8, &[0x10, 0x01]));
+        assert!(starts(Codec::Vp8, &[0x10, 0x00]));
+    }
+
+    #[test]
+    fn vp9_starts_in_its_lowest_layer() {
+        assert!(starts(Codec::Vp9, &[0x88, 0x05]));
+        assert!(!starts(Codec::Vp9, &[0xC8, 0x05]));
+        assert!(starts(Codec::Vp9, &[0xA8, 0x85, 0x01, 0x00]));
+        assert!(!starts(Codec::Vp9, &[0xA8, 0x05, 0x02]));
+    }
+
+    proptest! {
+        /// No payload panics, and the numbers lie within it.
+        #[test]
+        fn survives(payload in proptest::collection::vec(any::<u8>(), 0..60)) {
+            for codec in [Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::Opus] {
+                let numbers = Content::read(codec, &payload).vp8;
+                let picture_id_end = usize::from(numbers.picture_id_at) + usize::from(numbers.picture_id_is_long);
+                prop_assert!(numbers.picture_id_at == 0 || picture_id_end < payload.len());
+                prop_assert!(numbers.tl0_at == 0 || usize::from(numbers.tl0_at) < payload.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Who gets how much of a subscriber's bandwidth: sound first, then a picture of everybody, then
+//! better ones, the active speaker's before the others'.
+
+use crate::rtc::core::sink::LayerInfo;
+
+/// Opus with its headers.
+pub const AUDIO_BPS: u64 = 48_000;
+
+/// Assumed of a layer that has not run for a second yet.
+const UNKNOWN_BPS: u64 = 250_000;
+
+/// More must be there before a better layer is taken than to keep it, or it would come and go.
+const HEADROOM_PERCENT: u64 = 115;
+
+/// A picture shown a little larger than its layer still looks well.
+const STRETCH_PERCENT: u32 = 115;
+
+/// A picture that the subscriber may get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Video<'a> {
+    pub layers: &'a [LayerInfo],
+    /// The height at which it is shown, in device pixels; 0: not at all.
+    pub shown_px: u32,
+    pub is_speaking: bool,
+    /// What it gets now.
+    pub current: Option<u8>,
+}
+
+/// What everybody gets: for each video the layer, or `None` where it does not fit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Allocation {
+    pub layers: Vec<Option<u8>>,
+    /// What it costs, sound included.
+    pub cost_bps: u64,
+    /// What the next better picture would need in all; `None` when all have what they want.
+    pub unmet_bps: Option<u64>,
+}
+
+/// Spends `budget_bps` on `audios` tracks of sound and on `videos`. Never spends more on pictures
+/// than what sound leaves.
+pub fn allocate(budget_bps: u64, audios: usize, videos: &[Video<'_>]) -> Allocation {
+    let sound = AUDIO_BPS * audios as u64;
+    let mut spent = 0;
+    let left = budget_bps.saturating_sub(sound);
+    let ladders: Vec<Vec<Rung>> = videos.iter().map(ladder).collect();
+    let mut order: Vec<usize> = (0..videos.len()).collect();
+    order.sort_by_key(|i| {
+        (
+            !videos[*i].is_speaking,
+            std::cmp::Reverse(videos[*i].shown_px),
+            *i,
+        )
+    });
+
+    let mut taken: Vec<Option<usize>> = vec![None; videos.len()];
+    let mut unmet: Option<u64> = None;
+    let most = ladders.iter().map(Vec::len).max().unwrap_or(0);
+    for step in 0..most {
+        for &i in &order {
+            let Some(rung) = ladders[i].get(step) else {
+                continue;
+            };
+            // Who could not get the rung below does not get this one.
+            let below = match (step, taken[i]) {
+                (0, _) => 0,
+                (_, Some(at)) if at + 1 == step => ladders[i][at].cost_bps,
+                _ => continue,
+            };
+            let current = ladders[i]
+                .iter()
+                .position(|r| Some(r.layer) == videos[i].current);
+            let is_better = current.is_none_or(|current| step > current);
+            let more = rung.cost_bps.saturating_sub(below);
+            let needs = match is_better {
+                true => more * HEADROOM_PERCENT / 100,
+                false => more,
+            };
+            if spent + needs <= left {
+                spent += more;
+                taken[i] = Some(step);
+            } else {
+                let whole = sound + spent + needs;
+                unmet = Some(unmet.map_or(whole, |least| least.min(whole)));
+            }
+        }
+    }
+    let layers = taken
+        .iter()
+        .zip(&ladders)
+        .map(|(at, ladder)| Some(ladder.get((*at)?)?.layer))
+        .collect();
+    Allocation {
+        layers,
+        cost_bps: sound + spent,
+        unmet_bps: unmet,
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rung {
+    layer: u8,
+    cost_bps: u64,
+}
+
+/// The running layers from the cheapest to the best that its size is worth; costs ascend.
+fn ladder(video: &Video<'_>) -> Vec<Rung> {
+    if video.shown_px == 0 {
+        return Vec::new();
+    }
+    let running = video
+        .layers
+        .iter()
+        .enumerate()
+        .filter(|(_, layer)| layer.running);
+    let mut rungs: Vec<(u16, Rung)> = running
+        .filter_map(|(index, layer)| {
+            let cost_bps = match layer.bitrate_bps {
+                0 => UNKNOWN_BPS * (1 + u64::from(layer.height_px) / 360),
+                known => known,
+            };
+            let layer_index = u8::try_from(index).ok()?;
+            let rung = Rung {
+                layer: layer_index,
+                cost_bps,
+            };
+            Some((layer.height_px, rung))
+        })
+        .collect();
+    rungs.sort_by_key(|(height_px, rung)| (*height_px, rung.cost_bps));
+    let enough = rungs
+        .iter()
+        .position(|(height_px, _)| u32::from(*height_px) * STRETCH_PERCENT / 100 >= video.shown_px);
+    rungs.truncate(enough.map_or(rungs.len(), |at| at + 1));
+    let mut ladder: Vec<Rung> = Vec::new();
+    for (_, rung) in rungs {
+        // A larger picture that costs less replaces the smaller one.
+        while ladder
+            .last()
+            .is_some_and(|last| last.cost_bps >= rung.cost_bps)
+        {
+            ladder.pop();
+        }
+        ladder.push(rung);
+    }
+    ladder
+}
+
+#[cfg(test)]
+#[path = "allocate/tests.rs"]
+mod tests;

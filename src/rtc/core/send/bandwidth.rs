@@ -1,0 +1,391 @@
+//! What the path to one subscriber carries: a send-side estimate from transport-wide feedback
+//! (Google Congestion Control, draft-ietf-rmcat-gcc-02), bounded by loss, and by REMB where only
+//! that comes.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::trend::{Trend, Usage};
+use crate::rtc::core::rtcp::TransportFeedback;
+
+/// Until the path said something: what an ordinary line carries. Lower would pause the picture
+/// of every publisher who sends only one layer.
+const START_BPS: u64 = 2_500_000;
+const MIN_BPS: u64 = 50_000;
+const MAX_BPS: u64 = 50_000_000;
+
+/// Packets remembered until their feedback comes: more than a second of 10 Mbit/s.
+const MAX_SENT: usize = 1024;
+
+/// Packets sent within this are one group (draft §5.2).
+const BURST: Duration = Duration::from_millis(5);
+
+/// Groups of which the least delay tells a standing queue from jitter: a receiver whose machine
+/// is busy takes some late, a full queue takes all late.
+const RECENT_GROUPS: usize = 8;
+
+/// A queue shorter than this harms nobody.
+const QUEUE_US: i64 = 20_000;
+
+/// The least delay ever is looked for over twice this, as clocks drift and paths change.
+const BASELINE: Duration = Duration::from_secs(15);
+
+/// What is acknowledged is measured over this.
+const RATE_WINDOW_US: i64 = 500_000;
+
+/// Draft §5.5: after overuse, this share of what arrived; else this factor a second.
+const DECREASE: f64 = 0.85;
+const INCREASE: f64 = 1.08;
+
+/// Draft §6.
+const HIGH_LOSS: f64 = 0.10;
+const LOW_LOSS: f64 = 0.02;
+const LOSS_WINDOW: Duration = Duration::from_millis(1000);
+
+/// Feedback this old says nothing of the path now.
+const STALE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone, Copy)]
+struct SentPacket {
+    number: u64,
+    at: Instant,
+    len: u32,
+}
+
+/// Packets of one burst.
+#[derive(Debug, Clone, Copy)]
+struct Group {
+    first_sent: Instant,
+    last_sent: Instant,
+    arrived_us: i64,
+}
+
+#[derive(Debug)]
+pub struct Bandwidth {
+    sent: VecDeque<SentPacket>,
+    next: u64,
+    trend: Trend,
+    group: Option<Group>,
+    before: Option<Group>,
+    /// One-way delays of the last groups, each with the offset of the two clocks; and the least
+    /// of this baseline period and of the one before.
+    delays_us: VecDeque<i64>,
+    least_us: (Option<i64>, Option<i64>),
+    epoch: Option<Instant>,
+    baseline_since: Option<Instant>,
+    /// Arrival on the receiver's clock, and length.
+    acknowledged: VecDeque<(i64, u32)>,
+    acknowledged_bytes: u64,
+    delay_bps: f64,
+    loss_bps: f64,
+    remb_bps: Option<u64>,
+    /// What a path that was overused carried.
+    capacity_bps: Option<f64>,
+    updated: Option<Instant>,
+    decreased: Option<Instant>,
+    lost: u32,
+    reported: u32,
+    loss_since: Option<Instant>,
+    loss: f64,
+    last_feedback: Option<Instant>,
+    round_trip: Duration,
+}
+
+impl Default for Bandwidth {
+    fn default() -> Self {
+        Self {
+            sent: VecDeque::new(),
+            next: 1,
+            trend: Trend::default(),
+            group: None,
+            before: None,
+            delays_us: VecDeque::new(),
+            least_us: (None, None),
+            epoch: None,
+            baseline_since: None,
+            acknowledged: VecDeque::new(),
+            acknowledged_bytes: 0,
+            delay_bps: START_BPS as f64,
+            loss_bps: MAX_BPS as f64,
+            remb_bps: None,
+            capacity_bps: None,
+            updated: None,
+            decreased: None,
+            lost: 0,
+            reported: 0,
+            loss_since: None,
+            loss: 0.0,
+            last_feedback: None,
+            round_trip: Duration::from_millis(100),
+        }
+    }
+}
+
+impl Bandwidth {
+    /// The number for the next packet's transport-wide extension.
+    pub fn next_number(&self) -> u16 {
+        self.next as u16
+    }
+
+    /// The packet with that number was sent.
+    pub fn on_sent(&mut self, len: usize, now: Instant) {
+        if self.sent.len() == MAX_SENT {
+            self.sent.pop_front();
+        }
+        self.sent.push_back(SentPacket {
+            number: self.next,
+            at: now,
+            len: len as u32,
+        });
+        self.next += 1;
+    }
+
+    pub fn estimate_bps(&self) -> u64 {
+        let estimate = self.delay_bps.min(self.loss_bps) as u64;
+        estimate
+            .min(self.remb_bps.unwrap_or(MAX_BPS))
+            .clamp(MIN_BPS, MAX_BPS)
+    }
+
+    /// What arrived in the last half second; `None` without feedback.
+    pub fn acknowledged_bps(&self) -> Option<u64> {
+        let (first, _) = self.acknowledged.front()?;
+        let (last, _) = self.acknowledged.back()?;
+        let span = (last - first).max(RATE_WINDOW_US / 5);
+        (self.acknowledged.len() > 4)
+            .then(|| (self.acknowledged_bytes * 8_000_000) / span.unsigned_abs())
+    }
+
+    /// The share of packets that the path lost in the last second, 0 to 1.
+    pub fn loss(&self) -> f64 {
+        self.loss
+    }
+
+    pub fn is_overused(&self) -> bool {
+        self.usage() == Usage::Over
+    }
+
+    fn usage(&self) -> Usage {
+        match self.trend.usage() {
+            Usage::Over if self.standing_queue_us() < QUEUE_US => Usage::Normal,
+            usage => usage,
+        }
+    }
+
+    /// Whether the path was too small a short while ago.
+    pub fn decreased_within(&self, time: Duration, now: Instant) -> bool {
+        self.decreased
+            .is_some_and(|at| now.saturating_duration_since(at) < time)
+    }
+
+    pub fn on_round_trip(&mut self, round_trip: Duration) {
+        self.round_trip = round_trip;
+    }
+
+    /// draft-alvestrand-rmcat-remb-03: taken where nothing better comes.
+    pub fn on_remb(&mut self, bps: u64, now: Instant) {
+        let has_better = self
+            .last_feedback
+            .is_some_and(|at| now.saturating_duration_since(at) < STALE);
+        self.remb_bps = (!has_better).then_some(bps);
+    }
+
+    pub fn on_feedback(&mut self, feedback: &TransportFeedback, now: Instant) {
+        self.last_feedback = Some(now);
+        self.remb_bps = None;
+        let mut last_sent = None;
+        for (number, arrived_us) in feedback.packets() {
+            let Some(sent) = self.find(number) else {
+                continue;
+            };
+            self.reported += 1;
+            let Some(arrived_us) = arrived_us else {
+                self.lost += 1;
+                continue;
+            };
+            last_sent = Some(sent.at);
+            self.acknowledge(arrived_us, sent.len);
+            self.on_arrival(sent.at, arrived_us);
+        }
+        if let Some(at) = last_sent {
+            let sample = now.saturating_duration_since(at);
+            self.round_trip = (self.round_trip * 7 + sample) / 8;
+        }
+        self.update_loss(now);
+        self.update_delay(now);
+    }
+
+    /// Takes the packet of which the feedback names the lower 16 bits.
+    fn find(&mut self, number: u16) -> Option<SentPacket> {
+        let newest = self.next.checked_sub(1)?;
+        let back = u64::from((newest as u16).wrapping_sub(number));
+        let number = newest.checked_sub(back)?;
+        let first = self.sent.front()?.number;
+        let at = usize::try_from(number.checked_sub(first)?).ok()?;
+        self.sent
+            .get(at)
+            .copied()
+            .filter(|sent| sent.number == number)
+    }
+
+    fn acknowledge(&mut self, arrived_us: i64, len: u32) {
+        self.acknowledged.push_back((arrived_us, len));
+        self.acknowledged_bytes += u64::from(len);
+        while let Some(&(first, len)) = self.acknowledged.front()
+            && (arrived_us - first > RATE_WINDOW_US || self.acknowledged.len() > MAX_SENT)
+        {
+            self.acknowledged.pop_front();
+            self.acknowledged_bytes -= u64::from(len);
+        }
+    }
+
+    fn on_arrival(&mut self, sent: Instant, arrived_us: i64) {
+        let Some(group) = &mut self.group else {
+            self.group = Some(Group::new(sent, arrived_us));
+            return;
+        };
+        if sent < group.first_sent {
+            // Reordered.
+            return;
+        }
+        if sent.saturating_duration_since(group.first_sent) <= BURST {
+            group.last_sent = group.last_sent.max(sent);
+            group.arrived_us = group.arrived_us.max(arrived_us);
+            return;
+        }
+        let complete = *group;
+        self.group = Some(Group::new(sent, arrived_us));
+        self.note_delay(complete);
+        if let Some(before) = self.before.replace(complete) {
+            let sent = complete
+                .last_sent
+                .saturating_duration_since(before.last_sent);
+            let arrived_ms = (complete.arrived_us - before.arrived_us) as f64 / 1000.0;
+            let at_ms = complete.arrived_us as f64 / 1000.0;
+            self.trend
+                .on_group(sent.as_secs_f64() * 1000.0, arrived_ms, at_ms);
+        }
+    }
+
+    fn note_delay(&mut self, group: Group) {
+        let epoch = *self.epoch.get_or_insert(group.last_sent);
+        let sent_us = group.last_sent.saturating_duration_since(epoch).as_micros() as i64;
+        let delay_us = group.arrived_us - sent_us;
+        self.delays_us.push_back(delay_us);
+        if self.delays_us.len() > RECENT_GROUPS {
+            self.delays_us.pop_front();
+        }
+        let since = *self.baseline_since.get_or_insert(group.last_sent);
+        if group.last_sent.saturating_duration_since(since) >= BASELINE {
+            self.baseline_since = Some(group.last_sent);
+            self.least_us = (None, self.least_us.0);
+        }
+        let least = self
+            .least_us
+            .0
+            .map_or(delay_us, |least| least.min(delay_us));
+        self.least_us.0 = Some(least);
+    }
+
+    /// How long even the luckiest of the last groups waited in a queue, in microseconds.
+    fn standing_queue_us(&self) -> i64 {
+        let recent = self.delays_us.iter().min();
+        let (now, before) = self.least_us;
+        let least = now.into_iter().chain(before).min();
+        recent
+            .zip(least)
+            .map_or(0, |(recent, least)| recent - least)
+    }
+
+    fn update_loss(&mut self, now: Instant) {
+        let since = *self.loss_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < LOSS_WINDOW || self.reported < 20 {
+            return;
+        }
+        self.loss = f64::from(self.lost) / f64::from(self.reported);
+        (self.lost, self.reported, self.loss_since) = (0, 0, Some(now));
+        if self.loss > HIGH_LOSS {
+            let from = self.loss_bps.min(self.delay_bps);
+            self.loss_bps = (from * (1.0 - 0.5 * self.loss)).max(MIN_BPS as f64);
+            self.decreased = Some(now);
+        } else if self.loss < LOW_LOSS {
+            self.loss_bps = (self.loss_bps * INCREASE).min(MAX_BPS as f64);
+        }
+    }
+
+    fn update_delay(&mut self, now: Instant) {
+        let Some(acknowledged) = self.acknowledged_bps() else {
+            return;
+        };
+        let acknowledged = acknowledged as f64;
+        let elapsed = self
+            .updated
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        match self.usage() {
+            Usage::Over => {
+                // One decrease a round trip: the queue needs that long to show it.
+                let pause = self.round_trip.clamp(Duration::from_millis(150), STALE);
+                if !self.decreased_within(pause, now) {
+                    self.capacity_bps = Some(acknowledged);
+                    self.delay_bps = (DECREASE * acknowledged).min(self.delay_bps);
+                    self.decreased = Some(now);
+                }
+            }
+            Usage::Under => {}
+            Usage::Normal => self.increase(acknowledged, elapsed.min(Duration::from_secs(1))),
+        }
+        self.delay_bps = self.delay_bps.clamp(MIN_BPS as f64, MAX_BPS as f64);
+        self.updated = Some(now);
+    }
+
+    /// Fast while far from what the path carried at its last overuse, slow near it. Beyond what
+    /// was really sent nothing is known.
+    fn increase(&mut self, acknowledged: f64, elapsed: Duration) {
+        let ceiling = 1.5 * acknowledged + 10_000.0;
+        if self.delay_bps >= ceiling {
+            return;
+        }
+        let near = self.capacity_bps.is_some_and(|capacity| {
+            self.delay_bps > 0.8 * capacity && acknowledged < 1.3 * capacity
+        });
+        if acknowledged > self.capacity_bps.unwrap_or(f64::MAX) * 1.3 {
+            self.capacity_bps = None;
+        }
+        let grown = if near {
+            // A packet a round trip (draft §5.5).
+            let response = self.round_trip.as_secs_f64() + 0.1;
+            self.delay_bps + 9_600.0 / response * elapsed.as_secs_f64()
+        } else {
+            self.delay_bps * INCREASE.powf(elapsed.as_secs_f64())
+        };
+        self.delay_bps = grown.min(ceiling);
+    }
+
+    /// A probe ended: what arrived of it is a floor of what the path carries.
+    pub fn on_probed(&mut self, now: Instant) {
+        if self.is_overused() || self.decreased_within(Duration::from_millis(500), now) {
+            return;
+        }
+        if let Some(acknowledged) = self.acknowledged_bps() {
+            let floor = 0.95 * acknowledged as f64;
+            self.delay_bps = self.delay_bps.max(floor);
+            if self.loss < LOW_LOSS {
+                self.loss_bps = self.loss_bps.max(floor);
+            }
+        }
+    }
+}
+
+impl Group {
+    fn new(sent: Instant, arrived_us: i64) -> Self {
+        Self {
+            first_sent: sent,
+            last_sent: sent,
+            arrived_us,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "bandwidth/tests.rs"]
+mod tests;

@@ -1,0 +1,111 @@
+//! The estimate against a simulated link: a rate, a queue, a loss.
+
+use super::*;
+
+/// Sends `offer(estimate)` bps of 1200-byte packets over a link of `link_bps` for `seconds`.
+struct Link {
+    bandwidth: Bandwidth,
+    now: Instant,
+    start: Instant,
+    free_at_us: i64,
+    waiting: Vec<(u16, Option<i64>)>,
+    dice: u32,
+}
+
+impl Link {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            bandwidth: Bandwidth::default(),
+            now,
+            start: now,
+            free_at_us: 0,
+            waiting: Vec::new(),
+            dice: 1,
+        }
+    }
+
+    fn run(&mut self, seconds: u32, link_bps: u64, loss_percent: u32, offer: impl Fn(u64) -> u64) {
+        let until = self.now + Duration::from_secs(seconds.into());
+        let mut feedback_at = self.now;
+        while self.now < until {
+            let number = self.bandwidth.next_number();
+            self.bandwidth.on_sent(1200, self.now);
+            let sent_us = self.now.duration_since(self.start).as_micros() as i64;
+            let took = (1200 * 8 * 1_000_000 / link_bps) as i64;
+            let queued = self.free_at_us.max(sent_us) - sent_us;
+            self.dice = self
+                .dice
+                .wrapping_mul(1_664_525)
+                .wrapping_add(1_013_904_223);
+            // A queue of half a second, then the tail is dropped.
+            let lost = (self.dice >> 8) % 100 < loss_percent || queued > 500_000;
+            let arrives = self.free_at_us.max(sent_us) + took;
+            if !lost {
+                self.free_at_us = arrives;
+            }
+            self.waiting
+                .push((number, (!lost).then_some(arrives + 20_000)));
+            let bps = offer(self.bandwidth.estimate_bps()).max(10_000);
+            self.now += Duration::from_micros(1200 * 8 * 1_000_000 / bps);
+            if self.now >= feedback_at {
+                feedback_at = self.now + Duration::from_millis(50);
+                let horizon = self.now.duration_since(self.start).as_micros() as i64 - 20_000;
+                let come = |arrival: &Option<i64>| arrival.is_none_or(|at| at <= horizon);
+                let ready = self.waiting.iter().take_while(|(_, at)| come(at)).count();
+                let packets: Vec<_> = self.waiting.drain(..ready).collect();
+                self.bandwidth
+                    .on_feedback(&TransportFeedback::new(packets), self.now);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_narrow_link_is_found_within_seconds_and_not_overrun() {
+    let mut link = Link::new();
+    link.run(6, 300_000, 0, |estimate| estimate);
+    let estimate = link.bandwidth.estimate_bps();
+    assert!((120_000..330_000).contains(&estimate), "{estimate}");
+}
+
+#[test]
+fn it_comes_back_when_the_link_does() {
+    let mut link = Link::new();
+    link.run(5, 300_000, 0, |estimate| estimate);
+    link.run(60, 3_000_000, 0, |estimate| estimate);
+    let estimate = link.bandwidth.estimate_bps();
+    assert!(estimate > 1_200_000, "{estimate}");
+}
+
+#[test]
+fn random_loss_below_a_tenth_is_no_congestion() {
+    let mut link = Link::new();
+    link.run(20, 10_000_000, 5, |estimate| estimate.min(2_000_000));
+    assert!(link.bandwidth.estimate_bps() >= 2_000_000);
+    assert!((0.01..0.12).contains(&link.bandwidth.loss()));
+}
+
+#[test]
+fn what_is_not_sent_proves_nothing_until_it_is_probed() {
+    let mut link = Link::new();
+    link.run(4, 300_000, 0, |estimate| estimate);
+    link.run(20, 3_000_000, 0, |_| 100_000);
+    let before = link.bandwidth.estimate_bps();
+    assert!(before < 400_000, "{before}");
+    link.run(1, 3_000_000, 0, |_| 900_000);
+    link.bandwidth.on_probed(link.now);
+    let after = link.bandwidth.estimate_bps();
+    assert!(after > 600_000, "{after}");
+}
+
+#[test]
+fn remb_counts_only_where_nothing_better_comes() {
+    let now = Instant::now();
+    let mut bandwidth = Bandwidth::default();
+    bandwidth.on_remb(400_000, now);
+    assert_eq!(bandwidth.estimate_bps(), 400_000);
+    bandwidth.on_feedback(&TransportFeedback::new(Vec::new()), now);
+    bandwidth.on_remb(400_000, now);
+    assert!(bandwidth.estimate_bps() > 400_000);
+}

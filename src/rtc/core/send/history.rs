@@ -1,0 +1,68 @@
+//! What was sent, for as long as somebody may ask for it again (RFC 4588).
+
+use std::time::{Duration, Instant};
+
+use super::forward::Rewritten;
+use crate::rtc::core::sink::ReceivedRtp;
+
+/// Packets kept of a video stream: two seconds of 2.5 Mbit/s.
+const LEN: usize = 512;
+
+/// One packet as it was sent; its payload is shared with all other subscribers.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub packet: ReceivedRtp,
+    pub rewritten: Rewritten,
+    pub last_sent: Instant,
+}
+
+/// The last packets of one stream, by their extended sequence numbers.
+#[derive(Debug, Default)]
+pub struct History {
+    ring: Vec<Option<Sent>>,
+    highest: u64,
+}
+
+impl History {
+    pub fn push(&mut self, packet: &ReceivedRtp, rewritten: Rewritten, now: Instant) {
+        if self.ring.is_empty() {
+            self.ring.resize(LEN, None);
+        }
+        self.highest = self.highest.max(rewritten.sequence);
+        let slot = (rewritten.sequence % LEN as u64) as usize;
+        if let Some(slot) = self.ring.get_mut(slot) {
+            *slot = Some(Sent {
+                packet: packet.clone(),
+                rewritten,
+                last_sent: now,
+            });
+        }
+    }
+
+    /// The packet of which the subscriber names the lower 16 bits, unless it was sent less than
+    /// `pause` ago: then it is on its way.
+    pub fn again(&mut self, number: u16, pause: Duration, now: Instant) -> Option<&Sent> {
+        let back = u64::from((self.highest as u16).wrapping_sub(number));
+        let sequence = self.highest.checked_sub(back)?;
+        let slot = self.ring.get_mut((sequence % LEN as u64) as usize)?;
+        let sent = slot.as_mut()?;
+        if sent.rewritten.sequence != sequence
+            || now.saturating_duration_since(sent.last_sent) < pause
+        {
+            return None;
+        }
+        sent.last_sent = now;
+        Some(sent)
+    }
+
+    /// The newest packet, to probe with.
+    pub fn newest(&self) -> Option<&Sent> {
+        let slot = (self.highest % LEN as u64) as usize;
+        self.ring.get(slot)?.as_ref()
+    }
+
+    /// Lets go of all that is held.
+    pub fn clear(&mut self) {
+        self.ring.clear();
+    }
+}

@@ -1,0 +1,361 @@
+//! A subscriber by script: what it gets is opened by the crate's own SRTP, as a browser would.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use rtc_srtp::protection_profile::ProtectionProfile;
+
+use super::*;
+use crate::rtc::core::dtls::Identity;
+use crate::rtc::core::receive::payload::Content;
+use crate::rtc::core::receive::rtp;
+use crate::rtc::core::rtcp::TransportFeedback;
+use crate::rtc::core::srtp;
+
+const SSRC: u32 = 0x1111;
+const RTX: u32 = 0x2222;
+const VIDEO: Slot = Slot(0);
+const AUDIO: Slot = Slot(1);
+
+fn media(kind: MediaKind) -> SendMedia {
+    let is_video = kind == MediaKind::Video;
+    SendMedia {
+        mid: "0".into(),
+        kind,
+        codec: if is_video { Codec::Vp8 } else { Codec::Opus },
+        payload_type: if is_video { 96 } else { 111 },
+        clock_rate: if is_video { 90_000 } else { 48_000 },
+        rtx: is_video.then_some(Rtx {
+            payload_type: 97,
+            ssrc: RTX,
+        }),
+        ssrc: if is_video { SSRC } else { 0x3333 },
+        transport_cc: Some(2),
+        audio_level: (!is_video).then_some(3),
+    }
+}
+
+struct World {
+    sender: Sender,
+    ours: Srtp,
+    theirs: Srtp,
+    outbox: Outbox,
+    now: Instant,
+    start: Instant,
+    layers: Vec<LayerInfo>,
+    next: BTreeMap<u8, u64>,
+}
+
+impl World {
+    fn new(profile: ProtectionProfile) -> Self {
+        let identity = Identity::generate().expect("a certificate");
+        let crypto = identity.provider.crypto();
+        let keys: Vec<u8> = (0..srtp::keying_material_len(profile) as u8).collect();
+        let srtp = |is_client| Srtp::new(profile, &keys, is_client, crypto).expect("keys");
+        let now = Instant::now();
+        let mut sender = Sender::new("amphi".into());
+        sender.agree(vec![media(MediaKind::Video), media(MediaKind::Audio)], || 5);
+        let layer = |height_px, kbps: u64| LayerInfo {
+            height_px,
+            bitrate_bps: kbps * 1000,
+            running: true,
+        };
+        let layers = vec![layer(180, 150), layer(720, 1500)];
+        sender.on_connected(now);
+        sender.set_source(VIDEO, Some(layers.clone()), now);
+        sender.set_source(AUDIO, Some(Vec::new()), now);
+        Self {
+            sender,
+            ours: srtp(false),
+            theirs: srtp(true),
+            outbox: Outbox::default(),
+            now,
+            start: now,
+            layers,
+            next: BTreeMap::new(),
+        }
+    }
+
+    fn packet(&mut self, layer: u8, key: bool, len: usize) -> ReceivedRtp {
+        let next = self.next.entry(layer).or_insert(70_000);
+        *next += 1;
+        let mut bytes = vec![0; 12];
+        bytes.extend(vec![*next as u8; len]);
+        ReceivedRtp {
+            arrival: self.now,
+            packet: Bytes::from(bytes),
+            header_len: 12,
+            sequence: *next,
+            timestamp: self.now.duration_since(self.start).as_millis() as u32 * 90,
+            marker: true,
+            layer,
+            content: Content {
+                starts_key_frame: key,
+                ..Content::default()
+            },
+            audio_level: Some(0x80 | 30),
+        }
+    }
+
+    /// Forwards, and gives back what the subscriber decrypts: SSRC, number, payload.
+    fn forward(&mut self, slot: Slot, packets: &[ReceivedRtp]) -> Vec<(u32, u16, Vec<u8>)> {
+        let Self {
+            sender,
+            ours,
+            outbox,
+            now,
+            ..
+        } = self;
+        let path = Path::udp(([192, 0, 2, 1], 9).into(), None);
+        let mut wire = Wire {
+            srtp: ours,
+            path,
+            outbox,
+        };
+        sender.forward(slot, packets.iter(), &mut wire, *now);
+        sender.flush(&mut wire, *now);
+        self.got()
+    }
+
+    fn got(&mut self) -> Vec<(u32, u16, Vec<u8>)> {
+        let provider = Identity::generate().expect("a certificate").provider;
+        let mut got = Vec::new();
+        for (_, datagram) in self.outbox.iter() {
+            let header = rtp::parse(datagram).expect("RTP");
+            let packet = self.theirs.open_rtp(datagram, &header, provider.crypto());
+            let packet = packet.expect("authentic, and not replayed");
+            let payload = packet[header.header_len..].to_vec();
+            got.push((header.ssrc, header.sequence, payload));
+        }
+        self.outbox.clear();
+        got
+    }
+
+    fn events(&mut self) -> Vec<SendEvent> {
+        std::iter::from_fn(|| self.sender.poll_event()).collect()
+    }
+
+    /// Lets time pass with a good path: feedback says that all arrived.
+    fn pass(&mut self, millis: u64) {
+        for _ in 0..millis / 10 {
+            self.now += Duration::from_millis(10);
+            self.sender.handle_timeout(self.now);
+        }
+    }
+}
+
+#[test]
+fn what_is_sent_is_what_came_in_either_cipher() {
+    for profile in [
+        ProtectionProfile::AeadAes128Gcm,
+        ProtectionProfile::Aes128CmHmacSha1_80,
+    ] {
+        let mut world = World::new(profile);
+        let burst = [
+            world.packet(0, true, 1000),
+            world.packet(0, false, 1000),
+            world.packet(0, false, 400),
+        ];
+        let got = world.forward(VIDEO, &burst);
+        assert_eq!(got.len(), 3);
+        for ((ssrc, sequence, payload), packet) in got.iter().zip(&burst) {
+            assert_eq!((*ssrc, &payload[..]), (SSRC, packet.payload()));
+            let gap = packet.sequence - burst[0].sequence;
+            assert_eq!(u64::from(sequence - got[0].1), gap);
+        }
+        let sound = world.packet(0, true, 80);
+        assert_eq!(world.forward(AUDIO, &[sound]).len(), 1);
+    }
+}
+
+#[test]
+fn a_key_frame_is_wished_for_until_it_comes() {
+    let mut world = World::new(ProtectionProfile::AeadAes128Gcm);
+    let wanted = SendEvent::KeyFrameWanted(VIDEO, 0);
+    assert!(world.events().contains(&wanted));
+    let packet = world.packet(0, false, 100);
+    assert_eq!(world.forward(VIDEO, &[packet]), []);
+    world.pass(2500);
+    let better = SendEvent::KeyFrameWanted(VIDEO, 1);
+    let wished = world.events().into_iter().filter(|event| *event == better);
+    assert_eq!(wished.count(), 3, "at once, and each second");
+}
+
+#[test]
+fn lost_packets_are_sent_again_once_a_round_trip() {
+    let mut world = World::new(ProtectionProfile::AeadAes128Gcm);
+    let burst = [world.packet(0, true, 500), world.packet(0, false, 500)];
+    let got = world.forward(VIDEO, &burst);
+    world.now += Duration::from_millis(100);
+    let nack = Incoming::Nack {
+        ssrc: SSRC,
+        numbers: vec![got[1].1, 9],
+    };
+    world.sender.handle_rtcp(&nack, world.now);
+    world.sender.handle_rtcp(&nack, world.now);
+    let again = world.forward(VIDEO, &[]);
+    let [(ssrc, _, payload)] = &again[..] else {
+        panic!("one packet: {again:?}");
+    };
+    assert_eq!(*ssrc, RTX);
+    assert_eq!(payload[..2], got[1].1.to_be_bytes());
+    assert_eq!(&payload[2..], burst[1].payload());
+    let stats = world.sender.stats()[0];
+    assert_eq!((stats.packets, stats.nacks, stats.resent), (2, 4, 1));
+}
+
+#[test]
+fn a_better_layer_is_taken_while_the_path_carries_it_and_left_when_it_does_not() {
+    let mut world = World::new(ProtectionProfile::AeadAes128Gcm);
+    world.pass(20);
+    assert!(world.events().contains(&SendEvent::Layer(VIDEO, Some(1))));
+    let burst = [world.packet(1, true, 500)];
+    assert_eq!(world.forward(VIDEO, &burst).len(), 1);
+    world
+        .sender
+        .handle_rtcp(&Incoming::Remb { bps: 300_000 }, world.now);
+    world.pass(300);
+    assert!(world.events().contains(&SendEvent::Layer(VIDEO, Some(0))));
+    world
+        .sender
+        .handle_rtcp(&Incoming::Remb { bps: 100_000 }, world.now);
+    world.pass(300);
+    assert!(world.events().contains(&SendEvent::Layer(VIDEO, None)));
+    assert!(world.sender.stats()[0].is_paused);
+    let burst = [world.packet(0, true, 500), world.packet(1, true, 500)];
+    assert_eq!(world.forward(VIDEO, &burst), []);
+    // Sound goes on.
+    let sound = world.packet(0, true, 80);
+    assert_eq!(world.forward(AUDIO, &[sound]).len(), 1);
+}
+
+#[test]
+fn a_small_picture_takes_a_small_layer() {
+    let mut world = World::new(ProtectionProfile::AeadAes128Gcm);
+    let view = View {
+        shown_px: 180,
+        is_speaking: false,
+    };
+    world.sender.set_view(VIDEO, view, world.now);
+    world.pass(300);
+    assert!(!world.events().contains(&SendEvent::Layer(VIDEO, Some(1))));
+    let layers = world.layers.clone();
+    world.sender.set_layers(VIDEO, &layers, world.now);
+    world.sender.set_view(VIDEO, View::default(), world.now);
+    world.pass(300);
+    assert!(world.events().contains(&SendEvent::Layer(VIDEO, Some(1))));
+}
+
+#[test]
+fn reports_tell_the_publishers_clock_and_measure_the_round_trip() {
+    let mut world = World::new(ProtectionProfile::AeadAes128Gcm);
+    let key = world.packet(0, true, 100);
+    let sent_timestamp = key.timestamp;
+    world.forward(VIDEO, &[key]);
+    let report = SenderReport {
+        layer: 0,
+        arrival: world.now,
+        ntp: 77 << 32,
+        rtp: sent_timestamp,
+    };
+    world.sender.on_source_report(VIDEO, report);
+    world.pass(1010);
+    let message = world.sender.poll_transmit().expect("a report");
+    let [Incoming::SenderReport { ssrc, ntp, rtp }, ..] = rtcp::parse(&message)[..] else {
+        panic!("a sender report");
+    };
+    assert_eq!(ssrc, SSRC);
+    let millis = ((ntp - (77 << 32)) * 1000) >> 32;
+    assert!((990..=1010).contains(&millis), "{millis}");
+    let ticks = u64::from(rtp.wrapping_sub(sent_timestamp));
+    assert!((ticks / 90).abs_diff(millis) <= 1, "{ticks}");
+
+    let block = ReportBlock {
+        ssrc: SSRC,
+        fraction_lost: 12,
+        total_lost: 3,
+        highest_sequence: 0,
+        jitter: 90,
+        last_sender_report: (ntp >> 16) as u32,
+        delay: 65_536 / 10,
+    };
+    let later = world.now + Duration::from_millis(140);
+    world.sender.handle_rtcp(&Incoming::Reception(block), later);
+    let round_trip = world.sender.round_trip().expect("measured").as_millis();
+    assert!((38..=52).contains(&round_trip), "{round_trip}");
+    assert_eq!(world.sender.stats()[0].lost, 3);
+}
+
+#[test]
+fn numbers_go_on_when_a_slot_changes_hands() {
+    let mut world = World::new(ProtectionProfile::AeadAes128Gcm);
+    let first = world.packet(0, true, 100);
+    let before = world.forward(VIDEO, &[first]);
+    world.sender.set_source(VIDEO, None, world.now);
+    let ignored = world.packet(0, true, 100);
+    assert_eq!(world.forward(VIDEO, &[ignored]), []);
+    world.sender.set_source(VIDEO, Some(Vec::new()), world.now);
+    world.next.insert(0, 66_000);
+    let other = world.packet(0, true, 100);
+    let after = world.forward(VIDEO, &[other]);
+    assert_eq!(after[0].1, before[0].1 + 1);
+}
+
+#[test]
+fn a_probe_finds_that_the_path_became_wider() {
+    let mut world = World::new(ProtectionProfile::AeadAes128Gcm);
+    let (mut free_us, mut probes, mut layers) = (0i64, 0, Vec::new());
+    for step in 0..1500u32 {
+        world.now += Duration::from_millis(20);
+        world.sender.handle_timeout(world.now);
+        let link_bps = if step < 300 { 400_000 } else { 5_000_000 };
+        let first = world.sender.bandwidth.next_number();
+        let current = world.sender.tracks[0].forward.current();
+        layers.push(current);
+        // Both layers come, the large one in four packets.
+        let mut burst = vec![world.packet(0, step % 25 == 0, 370)];
+        burst.extend(
+            (0..4)
+                .map(|nth| (nth == 0, step % 25 == 0))
+                .map(|(first, key)| world.packet(1, first && key, 940)),
+        );
+        let sent = world.forward(VIDEO, &burst);
+        let sound = world.packet(0, true, 80);
+        let sound = world.forward(AUDIO, &[sound]);
+        probes += sent.iter().filter(|(ssrc, ..)| *ssrc == RTX).count();
+        let sent_us = i64::from(step) * 20_000;
+        let arrivals = sent
+            .iter()
+            .chain(&sound)
+            .enumerate()
+            .map(|(nth, (_, _, payload))| {
+                let bits = (payload.len() as i64 + 60) * 8;
+                free_us = free_us.max(sent_us) + bits * 1_000_000 / link_bps;
+                // A queue of half a second; what comes above it is lost.
+                let lost = free_us - sent_us > 500_000;
+                if lost {
+                    free_us -= bits * 1_000_000 / link_bps;
+                }
+                (
+                    first.wrapping_add(nth as u16),
+                    (!lost).then_some(free_us + 10_000),
+                )
+            });
+        let feedback = TransportFeedback::new(arrivals.collect());
+        let message = Incoming::TransportFeedback(feedback);
+        world.sender.handle_rtcp(&message, world.now);
+    }
+    assert_eq!(
+        layers[200..300]
+            .iter()
+            .filter(|layer| **layer == Some(1))
+            .count(),
+        0
+    );
+    assert!(probes > 0, "probes were sent");
+    assert_eq!(
+        layers.last(),
+        Some(&Some(1)),
+        "the better picture came back"
+    );
+}

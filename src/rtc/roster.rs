@@ -1,0 +1,85 @@
+//! Who is in a room and what they publish, as those who subscribe need to know it.
+
+use crate::room::{MediaKind, ParticipantId, Role, TrackNumber, TrackSource};
+use crate::rtc::core::sdp::Published;
+use crate::rtc::core::{TrackId, TrackInfo};
+use crate::rtc::{ConnectionId, crew::Source};
+
+/// A room at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Roster {
+    /// In the order of the stage.
+    pub participants: Vec<Entry>,
+    pub speaking: Option<ParticipantId>,
+    /// Whether the program is on air.
+    pub is_live: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub id: ParticipantId,
+    pub name: String,
+    pub role: Role,
+    /// Publishing, or about to.
+    pub is_publishing: bool,
+    /// Vanished without a word, and may come back.
+    pub is_away: bool,
+    pub tracks: Vec<RosterTrack>,
+}
+
+/// One published track.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RosterTrack {
+    pub number: TrackNumber,
+    pub source: TrackSource,
+    pub info: TrackInfo,
+    pub muted: bool,
+    pub connection: ConnectionId,
+    /// How many play it.
+    pub players: usize,
+}
+
+impl RosterTrack {
+    /// Its name among all tracks of the room; the same after its publisher came back.
+    pub fn name(&self, participant: ParticipantId) -> String {
+        format!("{participant}/{}", self.number.0)
+    }
+
+    /// Where its packets come from.
+    pub fn from(&self) -> Source {
+        (self.connection, TrackId(self.number.0))
+    }
+
+    pub fn kind(&self) -> MediaKind {
+        self.info.kind
+    }
+
+    /// As SDP announces it.
+    pub fn published(&self, participant: ParticipantId, ssrcs: (u32, u32)) -> Published {
+        Published {
+            kind: self.info.kind,
+            codec: self.info.codec,
+            fmtp: self.info.fmtp.clone(),
+            stream: participant.to_string(),
+            track: self.name(participant),
+            ssrcs,
+        }
+    }
+}
+
+impl Roster {
+    pub fn find(&self, id: ParticipantId) -> Option<&Entry> {
+        self.participants.iter().find(|entry| entry.id == id)
+    }
+
+    /// All tracks with their publishers.
+    pub fn tracks(&self) -> impl Iterator<Item = (ParticipantId, &RosterTrack)> {
+        let entries = self.participants.iter();
+        entries.flat_map(|entry| entry.tracks.iter().map(|track| (entry.id, track)))
+    }
+
+    /// The track of this name, with its publisher.
+    pub fn track(&self, name: &str) -> Option<(ParticipantId, &RosterTrack)> {
+        self.tracks().find(|(id, track)| track.name(*id) == name)
+    }
+}

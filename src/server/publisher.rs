@@ -1,0 +1,145 @@
+//! One publisher's media on its way into the program, and its news on the way into the room.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
+
+use super::open_room::{OpenRoom, Route, Routes};
+use crate::room::{Command, Session, TrackNumber};
+use crate::rtc::core::send::forward::{Forward, Rewritten, rewrite_payload};
+use crate::rtc::core::{
+    CloseReason, Event, LayerInfo, ReceivedRtp, SenderReport, Sink, TrackId, TrackInfo,
+};
+
+/// The source that the program sees of a track whose layers have one each.
+const PROGRAM_SSRC: u32 = 1;
+
+pub struct Publisher {
+    room: Arc<OpenRoom>,
+    session: Session,
+    routes: watch::Receiver<Routes>,
+    current: Routes,
+    /// Tracks of several layers, made one; all others go as they are.
+    layered: BTreeMap<TrackId, Forward>,
+    /// The sound of a shared screen is nobody's voice.
+    screens: BTreeSet<TrackId>,
+}
+
+impl Publisher {
+    pub fn new(room: Arc<OpenRoom>, session: Session, routes: watch::Receiver<Routes>) -> Self {
+        Self {
+            room,
+            session,
+            routes,
+            current: Routes::default(),
+            layered: BTreeMap::new(),
+            screens: BTreeSet::new(),
+        }
+    }
+
+    fn route(&mut self, track: TrackId) -> Option<&Route> {
+        if self.routes.has_changed().unwrap_or(false) {
+            self.current = self.routes.borrow_and_update().clone();
+        }
+        self.current.get(&TrackNumber(track.0))
+    }
+
+    fn started(&mut self, info: TrackInfo) {
+        if info.layers > 1 {
+            let forward = Forward::new(info.clock_rate, 0);
+            self.layered.entry(info.id).or_insert(forward).want(Some(0));
+        }
+        if info.is_screen {
+            self.screens.insert(info.id);
+        }
+        self.room.track_started(self.session, info);
+    }
+
+    /// The program gets the best layer that runs.
+    fn choose(&mut self, track: TrackId, layers: &[LayerInfo]) {
+        let Some(forward) = self.layered.get_mut(&track) else {
+            return;
+        };
+        let running = layers.iter().enumerate().filter(|(_, layer)| layer.running);
+        let best = running.max_by_key(|(_, layer)| (layer.height_px, layer.bitrate_bps));
+        let Some((best, _)) = best else {
+            return;
+        };
+        forward.want(Some(best as u8));
+        if forward.awaits_key_frame().is_some() {
+            self.room
+                .request_key_frame_of(self.session, TrackNumber(track.0));
+        }
+    }
+
+    fn muted(&self, track: TrackId, muted: bool) -> Command {
+        Command::TrackMuted {
+            session: self.session,
+            number: TrackNumber(track.0),
+            muted,
+        }
+    }
+}
+
+impl Sink for Publisher {
+    fn event(&mut self, event: Event) {
+        let session = self.session;
+        match event {
+            Event::Connected => self.room.tell(Command::Connected(session)),
+            Event::TrackStarted(info) => self.started(info),
+            Event::TrackStalled(track) => self.room.tell(self.muted(track, true)),
+            Event::TrackResumed(track) => self.room.tell(self.muted(track, false)),
+            Event::Layers(track, layers) => self.choose(track, &layers),
+            Event::AudioLevel(track, _) if self.screens.contains(&track) => {}
+            Event::AudioLevel(_, level) => self.room.tell(Command::Level { session, level }),
+            Event::Subscribers(track, count) => {
+                self.room.played(session, TrackNumber(track.0), count);
+            }
+            Event::LayerChosen(..) => {}
+            Event::Closed(CloseReason::Asked | CloseReason::PeerLeft) => {
+                self.room.tell(Command::Left(session))
+            }
+            Event::Closed(
+                CloseReason::ConsentLost | CloseReason::NeverConnected | CloseReason::Refused,
+            ) => self.room.tell(Command::Lost(session)),
+        }
+    }
+
+    fn rtp(&mut self, track: TrackId, packet: ReceivedRtp) {
+        let rewritten = match self.layered.get_mut(&track) {
+            None if packet.is_empty() => return,
+            None => packet.packet.clone(),
+            Some(forward) => match forward.take(&packet) {
+                None => return,
+                Some(rewritten) => rewrite(&packet, &rewritten),
+            },
+        };
+        if let Some((feed, input)) = self.route(track) {
+            feed.rtp(*input, packet.arrival, rewritten);
+        }
+    }
+
+    fn sender_report(&mut self, track: TrackId, report: SenderReport) {
+        let rtp = match self.layered.get(&track) {
+            None => Some(report.rtp),
+            Some(forward) if forward.current() != Some(report.layer) => None,
+            Some(forward) => forward.timestamp(report.rtp),
+        };
+        if let (Some(rtp), Some((feed, input))) = (rtp, self.route(track)) {
+            feed.sender_report(*input, report.ntp, rtp);
+        }
+    }
+}
+
+/// The packet as one of a single source.
+fn rewrite(packet: &ReceivedRtp, rewritten: &Rewritten) -> Bytes {
+    let mut bytes = BytesMut::from(&packet.packet[..]);
+    bytes[2..4].copy_from_slice(&(rewritten.sequence as u16).to_be_bytes());
+    bytes[4..8].copy_from_slice(&rewritten.timestamp.to_be_bytes());
+    bytes[8..12].copy_from_slice(&PROGRAM_SSRC.to_be_bytes());
+    let payload = usize::from(packet.header_len);
+    rewrite_payload(&mut bytes[payload..], &packet.content, rewritten);
+    bytes.freeze()
+}

@@ -1,0 +1,101 @@
+// The stage: speakers in real browsers see and hear each other.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { browser, open, serve, until } from "./harness.mjs";
+
+/** Four encoders and a program share one machine: a slow camera is camera enough. */
+const CAMERA = ["--use-fake-device-for-media-stream=fps=10", "--auto-select-tab-capture-source-by-title=Shared"];
+
+/** Opens a speaker's page and goes live. */
+async function speak(context, base, room, name, query = "") {
+  const page = await open(context, `${base}/publish/${room}?name=${name}&identity=${name}${query}`);
+  await page.getByRole("button", { name: "Go live" }).click();
+  await page.waitForFunction(() => document.documentElement.dataset.publishing === "live", null, { timeout: 20_000 });
+  return page;
+}
+
+/** What a page gets of the others: for each picture its decoded frames, for each sound its energy. */
+function received(page) {
+  return page.evaluate(async () => {
+    const tiles = [...document.querySelectorAll("#stage .tile")];
+    return Promise.all(tiles.map(async (tile) => {
+      const video = tile.querySelector("video");
+      return {
+        name: tile.querySelector("figcaption").textContent,
+        kind: tile.dataset.kind,
+        frames: video.hidden ? 0 : video.getVideoPlaybackQuality().totalVideoFrames,
+        height: video.videoHeight,
+        note: tile.querySelector(".note").textContent,
+        sound: [...tile.querySelectorAll("audio")].some((audio) => audio.srcObject?.active && !audio.paused),
+      };
+    }));
+  });
+}
+
+/** Waits until a page has moving pictures of these, and of nobody else. */
+async function untilSees(page, names, timeout = 40_000) {
+  let seen = [];
+  await until(async () => {
+    const before = await received(page);
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    seen = await received(page);
+    const moving = seen.filter((tile) => {
+      const then = before.find((other) => other.name === tile.name);
+      return then && tile.frames > then.frames && tile.sound | tile.kind === "screen";
+    });
+    return moving.length === seen.length && seen.map((tile) => tile.name).sort().join() === [...names].sort().join();
+  }, { timeout }).catch((error) => {
+    throw new Error(`${error.message}: wanted ${names}, saw ${JSON.stringify(seen)}`);
+  });
+  return seen;
+}
+
+test("four speakers see and hear each other, come, share, lose the network and go", { timeout: 240_000 }, async (t) => {
+  const { base } = await serve(t);
+  const contexts = [await browser(t, { args: CAMERA }), await browser(t, { args: CAMERA })];
+  const pages = {};
+  for (const [at, name] of ["ann", "bob", "cleo", "dan"].entries()) {
+    pages[name] = await speak(contexts[at % 2], base, "demo", name);
+  }
+  const others = (name) => Object.keys(pages).filter((other) => other !== name);
+  for (const name of Object.keys(pages)) await untilSees(pages[name], others(name));
+  t.diagnostic("all see all");
+
+  // Chat.
+  await pages.ann.getByLabel("Message to the other speakers").fill("Good evening!");
+  await pages.ann.getByRole("button", { name: "Send" }).click();
+  await pages.dan.getByText("ann Good evening!").waitFor({ timeout: 5_000 });
+
+  // A screen is shared, and all see it.
+  await pages.cleo.evaluate(() => {
+    // A headless browser has no screen: a canvas stands for it.
+    const canvas = Object.assign(document.createElement("canvas"), { width: 1280, height: 720 });
+    const context = canvas.getContext("2d");
+    setInterval(() => context.fillText(String(performance.now()), 100, 100), 200);
+    navigator.mediaDevices.getDisplayMedia = async () => canvas.captureStream(10);
+  });
+  await pages.cleo.getByRole("button", { name: "Share screen" }).click();
+  await untilSees(pages.ann, ["bob", "cleo", "cleo: screen", "dan"]);
+  await pages.cleo.getByRole("button", { name: "Stop sharing" }).click();
+  await untilSees(pages.bob, ["ann", "cleo", "dan"]);
+  t.diagnostic("a screen came and went");
+
+  // Dan leaves: his tile goes at once.
+  await pages.dan.close();
+  delete pages.dan;
+  await until(async () => (await received(pages.ann)).every((tile) => tile.name !== "dan"), { timeout: 5_000 });
+
+  // Bob and Dan's browser loses its network for five seconds, and all comes back by itself.
+  const network = await contexts[1].newCDPSession(pages.bob);
+  await network.send("Network.enable");
+  const condition = (offline) => network.send("Network.emulateNetworkConditions", {
+    offline, latency: 0, downloadThroughput: -1, uploadThroughput: -1, packetLoss: offline ? 100 : 0,
+  });
+  await condition(true);
+  await new Promise((resolve) => setTimeout(resolve, 5_000));
+  await condition(false);
+  await untilSees(pages.bob, ["ann", "cleo"]);
+  await untilSees(pages.ann, ["bob", "cleo"]);
+  for (const page of Object.values(pages)) assert.deepEqual(page.complaints, []);
+});
