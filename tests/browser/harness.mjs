@@ -103,10 +103,23 @@ export async function childOf(pid) {
   return child;
 }
 
+/** The profile of each browser: its processes are found by it. */
+export const profiles = new Map();
+
+/** The process that does a browser's networking: stopped, the browser has no network. */
+export async function networkOf(profile) {
+  for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
+    const command = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+    if (command.includes("network.mojom.NetworkService") && command.includes(profile)) return Number(pid);
+  }
+  throw new Error("the browser has no network process");
+}
+
 /** A Chromium with a profile of its own, until the test ends. */
 export async function browser(t, options = {}) {
   const { args = [], ...rest } = options;
-  const context = await chromium.launchPersistentContext(await folder(t, "chromium"), {
+  const profile = await folder(t, "chromium");
+  const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
     args: [...CHROMIUM_FLAGS, ...args],
@@ -114,6 +127,7 @@ export async function browser(t, options = {}) {
     permissions: ["camera", "microphone"],
     ...rest,
   });
+  profiles.set(context, profile);
   t.after(() => context.close());
   return context;
 }
