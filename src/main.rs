@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use amphi::client::load::LoadArgs;
 use amphi::client::publish::PublishArgs;
 use amphi::server::{ServeArgs, TokenArgs};
 use amphi::vod::finish::FinishArgs;
@@ -21,6 +22,8 @@ enum Command {
     Serve(ServeArgs),
     /// Publish a test picture or a media file by WHIP
     Publish(PublishArgs),
+    /// Put load on a server that speaks WHIP and WHEP, and print how it does
+    Load(LoadArgs),
     /// Print a token for someone
     Token(TokenArgs),
     /// Print config/amphi.toml: every setting, its default and its meaning
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(arguments) => amphi::server::serve(arguments),
         Command::Publish(arguments) => amphi::client::publish::run(arguments),
+        Command::Load(arguments) => amphi::client::load::run(arguments),
         Command::Token(arguments) => amphi::server::token(arguments),
         Command::Config => {
             print!("{}", amphi::config::default_file());

@@ -1,11 +1,13 @@
-//! The clients in the same binary: `amphi publish`.
+//! The clients in the same binary: `amphi publish` and `amphi load`.
 //!
 //! `publish` is the command, `sending` its work: it connects a `peer` (WebRTC by the `webrtc` crate, a stack that is
 //! not our own) by `whip` (RFC 9725), and hears the server's wish for key frames by `key_frames`.
-//! `rehearsal` lets it behave as publishers in the field do.
+//! `rehearsal` lets it behave as publishers in the field do. `load` is many peers at once, made of
+//! the server's own transport, which costs little.
 
 #[cfg(feature = "pipeline")]
 mod key_frames;
+pub mod load;
 #[cfg(feature = "pipeline")]
 mod peer;
 pub mod publish;

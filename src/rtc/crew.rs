@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::RngExt;
@@ -46,6 +46,8 @@ pub struct Member {
 pub struct Shared {
     pub(super) wake: Notify,
     stopped: AtomicBool,
+    /// Of the worker's socket, so far: calls of the kernel to send.
+    pub(super) calls: AtomicU64,
     wishes: Mutex<Wishes>,
 }
 

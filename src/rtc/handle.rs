@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -300,6 +301,14 @@ impl Rtc {
         self.wish(id, |wishes| {
             wishes.views.insert((id, slot), view);
         });
+    }
+
+    /// Calls of the kernel to send, so far: with GSO, each carries several packets.
+    pub fn socket_calls(&self) -> u64 {
+        let workers = self.crew.all().iter();
+        workers
+            .map(|member| member.shared.calls.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// Says goodbye to every peer and ends the threads.

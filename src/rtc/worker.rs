@@ -6,6 +6,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket as StdSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -419,6 +420,9 @@ impl Worker {
             }
         });
         self.outbox.clear();
+        self.shared
+            .calls
+            .store(self.socket.calls, Ordering::Relaxed);
     }
 
     /// From publishers to their subscribers, and the wishes of these back.

@@ -174,6 +174,12 @@ impl Connection {
         self.ice.restart(local, remote, now);
     }
 
+    /// For a client of ours: its own check found the server on this path.
+    pub fn select(&mut self, path: Path, now: Instant) {
+        self.ice.select(path, now);
+        self.drain(now);
+    }
+
     /// Of one layer, or of all.
     pub fn request_key_frame(&mut self, track: TrackId, layer: Option<u8>, now: Instant) {
         self.receiver.request_key_frame(track, layer, now);

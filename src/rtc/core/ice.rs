@@ -162,6 +162,14 @@ impl Ice {
             || self.valid.iter().any(|valid| valid.place() == path.place())
     }
 
+    /// Sends on `path` from now on: for a client of ours, whose own check succeeded there.
+    pub fn select(&mut self, path: Path, now: Instant) {
+        self.last_heard = now;
+        self.valid.push(path);
+        self.selected = Some(path);
+        self.events.push_back(Event::Selected(path));
+    }
+
     /// Takes a STUN message. What is not a proper check of this peer is silence: an answer
     /// would only serve who wants to probe or to reflect.
     pub fn handle_stun(

@@ -151,7 +151,7 @@ pub fn answer_subscriber(
     Ok((text, agreement, carried))
 }
 
-fn agreement(
+pub(super) fn agreement(
     offer: &Offer,
     local_ice: IceCredentials,
     media: Vec<Media>,
@@ -179,7 +179,7 @@ fn not_taken(section: &Section, settings: &AnswerSettings) -> OfferError {
     }
 }
 
-fn accept(index: usize, section: &Section, settings: &AnswerSettings) -> Option<Media> {
+pub(super) fn accept(index: usize, section: &Section, settings: &AnswerSettings) -> Option<Media> {
     let kind = section.kind.filter(|_| section.over_dtls)?;
     let (codec, offered) = section.codecs.iter().find_map(|offered| {
         let codec = known(offered).filter(|codec| settings.codecs.contains(codec))?;
@@ -264,7 +264,7 @@ fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The extensions of an offered section that we send.
-fn extensions_sent(section: &Section) -> Extensions {
+pub(super) fn extensions_sent(section: &Section) -> Extensions {
     let id = |uri: &str| section.extensions.get(uri).copied();
     Extensions {
         transport_cc: id(TRANSPORT_CC),

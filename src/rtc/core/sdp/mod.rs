@@ -3,6 +3,7 @@
 
 pub mod agreement;
 pub mod answer;
+pub mod client;
 pub mod fragment;
 pub mod offer;
 pub mod subscription;

@@ -6,7 +6,7 @@
 use super::agreement::{
     Agreement, CodecParameters, DtlsRole, Extensions, Fingerprint, IceCredentials, Rtx, SendMedia,
 };
-use super::answer::{Published, receiver_of, send_media};
+use super::answer::{Published, extensions_sent, receiver_of, send_media};
 use super::offer::{Offer, OfferError, Setup};
 use super::write::{Announced, Candidate, OurTransport, SectionText, write_section, write_session};
 use crate::room::{Codec, MediaKind};
@@ -251,8 +251,8 @@ impl Subscription {
                     true => receiver_of(theirs, &track),
                     false => None,
                 };
-                section.agreed =
-                    codec.map(|codec| send_media(&section.mid, &codec, extensions(theirs), &track));
+                section.agreed = codec
+                    .map(|codec| send_media(&section.mid, &codec, extensions_sent(theirs), &track));
             }
             sends.push(section.agreed.clone().unwrap_or_else(|| section.resting()));
         }
@@ -305,16 +305,6 @@ impl Section {
             transport_cc: None,
             audio_level: None,
         }
-    }
-}
-
-fn extensions(theirs: &super::offer::Section) -> Extensions {
-    use super::write::{AUDIO_LEVEL, TRANSPORT_CC};
-    let id = |uri: &str| theirs.extensions.get(uri).copied();
-    Extensions {
-        transport_cc: id(TRANSPORT_CC),
-        audio_level: id(AUDIO_LEVEL),
-        ..Extensions::default()
     }
 }
 

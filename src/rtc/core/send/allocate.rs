@@ -6,8 +6,10 @@ use crate::rtc::core::sink::LayerInfo;
 /// Opus with its headers.
 pub const AUDIO_BPS: u64 = 48_000;
 
-/// Assumed of a layer that has not run for a second yet.
+/// Assumed of a layer that has not run for a second yet: this, and as much again for each 360
+/// rows, up to a bound, for the height is the publisher's word.
 const UNKNOWN_BPS: u64 = 250_000;
+const MAX_UNKNOWN_BPS: u64 = 1_000_000;
 
 /// More must be there before a better layer is taken than to keep it, or it would come and go.
 const HEADROOM_PERCENT: u64 = 115;
@@ -115,7 +117,10 @@ fn ladder(video: &Video<'_>) -> Vec<Rung> {
     let mut rungs: Vec<(u16, Rung)> = running
         .filter_map(|(index, layer)| {
             let cost_bps = match layer.bitrate_bps {
-                0 => UNKNOWN_BPS * (1 + u64::from(layer.height_px) / 360),
+                0 => {
+                    let by_height = UNKNOWN_BPS * (1 + u64::from(layer.height_px) / 360);
+                    by_height.min(MAX_UNKNOWN_BPS)
+                }
                 known => known,
             };
             let layer_index = u8::try_from(index).ok()?;

@@ -1,0 +1,221 @@
+//! `amphi load`: publishers and players in numbers, from one process, against any server that
+//! speaks WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep).
+
+pub mod peer;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use tokio::task::JoinSet;
+
+use self::peer::{Candidate, Counts, Picture};
+use crate::rtc::core::dtls::Identity;
+use crate::rtc::core::sdp::client::Wish;
+
+/// New connections a second: a show begins in a rush, but not in one instant.
+const JOIN_EVERY: Duration = Duration::from_millis(10);
+
+/// Answers are waited for this long.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+#[derive(Debug, clap::Args)]
+pub struct LoadArgs {
+    #[command(subcommand)]
+    command: LoadCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum LoadCommand {
+    /// Many publishers of a test stream
+    Whip {
+        /// The WHIP endpoint, as http://localhost:8080/whip/demo
+        url: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Many players of one participant
+    Whep {
+        /// The WHEP endpoint, as http://localhost:8080/whep/demo/load
+        url: String,
+        /// Publish the test stream here first, as http://localhost:8080/whip/demo?name=load: then
+        /// latency is measured too
+        #[arg(long, value_name = "URL")]
+        publish: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct Common {
+    /// How many
+    #[arg(long, default_value_t = 10)]
+    count: usize,
+    /// How long, from the first to the last
+    #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    duration: Duration,
+    /// The test stream's bitrate in kbit/s
+    #[arg(long, default_value_t = 1400, value_parser = clap::value_parser!(u32).range(100..=20_000))]
+    kbps: u32,
+    /// Sent as Authorization: Bearer
+    #[arg(long, env = "AMPHI_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+pub fn run(arguments: LoadArgs) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(load(arguments.command))
+}
+
+async fn load(command: LoadCommand) -> anyhow::Result<()> {
+    let (wish, url, first, common) = match command {
+        LoadCommand::Whip { url, common } => (Wish::Publish, url, None, common),
+        LoadCommand::Whep {
+            url,
+            publish,
+            common,
+        } => (Wish::Play, url, publish, common),
+    };
+    ensure!(common.count > 0, "--count is 0: nothing to do");
+    let crowd = Arc::new(Crowd {
+        identity: Arc::new(Identity::generate()?),
+        http: reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?,
+        token: common.token,
+    });
+    let picture = Picture::of(common.kbps);
+    let until = Instant::now() + common.duration;
+    let mut publisher = None;
+    if let Some(url) = first {
+        let joined = crowd.join(Wish::Publish, &url).await;
+        let (peer, _) = joined.with_context(|| format!("publishing at {url}"))?;
+        let until = until + Duration::from_secs(1);
+        publisher = Some(tokio::spawn(peer.run(Some(picture), until)));
+        // Players are told of tracks that run.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    println!(
+        "{} of {:.1} Mbit/s, for {}",
+        common.count,
+        picture.bits_per_second() as f64 / 1e6,
+        humantime::format_duration(common.duration)
+    );
+    let mut peers = JoinSet::new();
+    for nth in 0..common.count {
+        let (crowd, url) = (crowd.clone(), url.clone());
+        let begin = Instant::now() + JOIN_EVERY * u32::try_from(nth).unwrap_or(u32::MAX);
+        peers.spawn(async move {
+            tokio::time::sleep_until(begin.into()).await;
+            let (peer, asked) = crowd.join(wish, &url).await?;
+            let sends = (wish == Wish::Publish).then_some(picture);
+            anyhow::Ok((asked, peer.run(sends, until).await?))
+        });
+    }
+    let (mut all, mut refused) = (Vec::new(), Vec::new());
+    while let Some(peer) = peers.join_next().await {
+        match peer? {
+            Ok(counted) => all.push(counted),
+            Err(error) => refused.push(format!("{error:#}")),
+        }
+    }
+    if let Some(publisher) = publisher {
+        publisher.await??;
+    }
+    report(&all, common.count, common.duration, wish);
+    if let Some(why) = refused.first() {
+        bail!("{} were refused: {why}", refused.len());
+    }
+    Ok(())
+}
+
+/// What all peers share.
+struct Crowd {
+    identity: Arc<Identity>,
+    http: reqwest::Client,
+    token: Option<String>,
+}
+
+impl Crowd {
+    /// A peer that the server answered, and when it was asked.
+    async fn join(&self, wish: Wish, url: &str) -> anyhow::Result<(peer::Peer, Instant)> {
+        let asked = Instant::now();
+        let candidate = Candidate::new(wish, self.identity.clone());
+        let mut request = self
+            .http
+            .post(url)
+            .header("content-type", "application/sdp")
+            .body(candidate.offer().to_owned());
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await?;
+        let (status, text) = (response.status(), response.text().await?);
+        ensure!(status.as_u16() == 201, "{status}: {}", text.trim());
+        Ok((candidate.answered(&text)?, asked))
+    }
+}
+
+impl Picture {
+    /// 30 frames a second of packets as long as paths carry.
+    pub fn of(kbps: u32) -> Self {
+        let (fps, payload_len) = (30, 1150);
+        let frame = kbps as usize * 1000 / 8 / fps as usize;
+        let packets_per_frame = frame.div_ceil(payload_len).max(1);
+        Self {
+            fps,
+            packets_per_frame: packets_per_frame as u32,
+            payload_len: (frame / packets_per_frame).max(32),
+        }
+    }
+}
+
+fn report(all: &[(Instant, Counts)], count: usize, duration: Duration, wish: Wish) {
+    let connected = all.iter().filter(|(_, counts)| counts.connected.is_some());
+    println!("connected          {} of {count}", connected.count());
+    let waits = |at: fn(&Counts) -> Option<Instant>| {
+        let mut waits: Vec<Duration> = all
+            .iter()
+            .filter_map(|(asked, counts)| Some(at(counts)?.saturating_duration_since(*asked)))
+            .collect();
+        waits.sort();
+        waits
+    };
+    line("time to connect", &waits(|counts| counts.connected));
+    if wish == Wish::Publish {
+        return;
+    }
+    line("time to first frame", &waits(|counts| counts.first_frame));
+    let seconds = duration.as_secs_f64();
+    let packets: u64 = all.iter().map(|(_, counts)| counts.packets).sum();
+    let bytes: u64 = all.iter().map(|(_, counts)| counts.bytes).sum();
+    let lost: u64 = all.iter().map(|(_, counts)| counts.lost).sum();
+    println!(
+        "received           {:.0} packets/s, {:.1} Mbit/s",
+        packets as f64 / seconds,
+        bytes as f64 * 8.0 / seconds / 1e6
+    );
+    let share = lost as f64 / (packets + lost).max(1) as f64;
+    println!("lost               {lost} ({:.2} %)", share * 100.0);
+    let latencies = all.iter().flat_map(|(_, counts)| &counts.latencies);
+    let mut latencies: Vec<Duration> = latencies.copied().collect();
+    latencies.sort();
+    line("latency", &latencies);
+}
+
+fn line(what: &str, sorted: &[Duration]) {
+    if sorted.is_empty() {
+        return;
+    }
+    let at = |percent: usize| {
+        let index = (sorted.len() * percent / 100).min(sorted.len() - 1);
+        sorted[index].as_secs_f64() * 1000.0
+    };
+    println!(
+        "{what:<19}p50 {:.1}, p95 {:.1}, p99 {:.1} ms",
+        at(50),
+        at(95),
+        at(99)
+    );
+}

@@ -1,0 +1,217 @@
+//! The other side of the table: what our own load clients offer, and what they read in an answer.
+
+use std::net::SocketAddr;
+
+use super::agreement::{Agreement, CodecParameters, Extensions, Fingerprint, IceCredentials, Rtx};
+use super::answer::{
+    AnswerSettings, Published, accept, agreement, extensions_sent, receiver_of, send_media,
+};
+use super::offer::{Offer, OfferError};
+use super::write::{Announced, OurTransport, SectionText, write_section, write_session};
+use crate::room::{Codec, MediaKind};
+
+const PROTOCOL: &str = "UDP/TLS/RTP/SAVPF";
+
+/// What a client wants of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// WHIP: to send sound and a picture.
+    Publish,
+    /// WHEP: to get them.
+    Play,
+}
+
+/// A client's offer, and what its answer is read by.
+#[derive(Debug, Clone)]
+pub struct ClientOffer {
+    wish: Wish,
+    ice: IceCredentials,
+    sections: Vec<Published>,
+    pub text: String,
+}
+
+impl ClientOffer {
+    /// `ssrcs` are of sound and picture, each with that of its retransmissions.
+    pub fn new(
+        wish: Wish,
+        ice: IceCredentials,
+        fingerprint: &Fingerprint,
+        ssrcs: [(u32, u32); 2],
+    ) -> Self {
+        let section = |codec: Codec, ssrcs| Published {
+            kind: codec.kind(),
+            codec,
+            fmtp: String::new(),
+            stream: "load".to_owned(),
+            track: codec.encoding_name().to_owned(),
+            ssrcs,
+        };
+        let sections = vec![
+            section(Codec::Opus, ssrcs[0]),
+            section(Codec::Vp8, ssrcs[1]),
+        ];
+        let mut text = String::new();
+        write_session(&mut text, 1, Some("0 1"));
+        // A client is a whole agent (RFC 8445 §5.2).
+        text = text.replace("a=ice-lite\r\n", "");
+        let transport = OurTransport {
+            ice: &ice,
+            candidates: &[],
+            fingerprint,
+            setup: "actpass",
+        };
+        for (index, section) in sections.iter().enumerate() {
+            let codec = codec(section.codec);
+            let (ssrc, rtx_ssrc) = section.ssrcs;
+            let rtx = codec.rtx_payload_type.map(|payload_type| Rtx {
+                payload_type,
+                ssrc: rtx_ssrc,
+            });
+            let announced = Announced {
+                stream: &section.stream,
+                track: &section.track,
+                ssrc,
+                rtx,
+            };
+            let section_text = SectionText {
+                media: match section.kind {
+                    MediaKind::Audio => "audio",
+                    MediaKind::Video => "video",
+                },
+                protocol: PROTOCOL,
+                mid: &index.to_string(),
+                direction: match wish {
+                    Wish::Publish => "sendonly",
+                    Wish::Play => "recvonly",
+                },
+                codecs: &[codec],
+                extensions: EXTENSIONS,
+                rids: &[],
+                announced: (wish == Wish::Publish).then_some(announced),
+            };
+            write_section(&mut text, &section_text, &transport);
+        }
+        Self {
+            wish,
+            ice,
+            sections,
+            text,
+        }
+    }
+
+    /// What the answer agrees to, and where the server is.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Offer::parse`]; [`OfferError::Lacks`] without a candidate of UDP.
+    pub fn answered(&self, text: &str) -> Result<(Agreement, SocketAddr), OfferError> {
+        let answer = Offer::parse(text)?;
+        let settings = AnswerSettings {
+            codecs: vec![Codec::Opus, Codec::Vp8],
+            start_bitrate_kbps: 0,
+            candidates: Vec::new(),
+            fingerprint: answer.fingerprint.clone(),
+        };
+        let (mut media, mut sends) = (Vec::new(), Vec::new());
+        for (index, (theirs, ours)) in answer.sections.iter().zip(&self.sections).enumerate() {
+            match self.wish {
+                Wish::Play if theirs.sends => media.extend(accept(index, theirs, &settings)),
+                Wish::Publish if theirs.receives => {
+                    let codec = receiver_of(theirs, ours);
+                    sends.extend(codec.map(|codec| {
+                        send_media(&theirs.mid, &codec, extensions_sent(theirs), ours)
+                    }));
+                }
+                _ => {}
+            }
+        }
+        let server = text.lines().find_map(candidate);
+        let server = server.ok_or(OfferError::Lacks("a candidate of UDP"))?;
+        let agreement = agreement(&answer, self.ice.clone(), media, sends);
+        Ok((agreement, server))
+    }
+}
+
+/// The address of `a=candidate:… udp …` (RFC 8839 §5.1).
+fn candidate(line: &str) -> Option<SocketAddr> {
+    let mut words = line.trim().strip_prefix("a=candidate:")?.split(' ');
+    let is_udp = words.nth(2)?.eq_ignore_ascii_case("udp");
+    let (ip, port) = (words.nth(1)?, words.next()?);
+    is_udp.then_some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
+}
+
+const EXTENSIONS: Extensions = Extensions {
+    mid: Some(1),
+    rid: None,
+    repaired_rid: None,
+    transport_cc: Some(2),
+    abs_send_time: None,
+    audio_level: None,
+    video_orientation: None,
+};
+
+fn codec(codec: Codec) -> CodecParameters {
+    let is_video = codec.kind() == MediaKind::Video;
+    CodecParameters {
+        codec,
+        payload_type: if is_video { 96 } else { 111 },
+        clock_rate: codec.clock_rate(),
+        fmtp: String::new(),
+        rtx_payload_type: is_video.then_some(97),
+        nack: is_video,
+        pli: is_video,
+        transport_cc: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{answer, answer_subscriber};
+    use super::*;
+    use crate::rtc::core::ice::Transport;
+    use crate::rtc::core::sdp::Candidate;
+
+    #[test]
+    fn our_own_answers_are_agreed_to() {
+        let ice = |name: &str| IceCredentials {
+            ufrag: name.to_owned(),
+            pwd: "x".repeat(24),
+        };
+        let server: SocketAddr = ([192, 0, 2, 1], 8189).into();
+        let settings = AnswerSettings {
+            codecs: vec![Codec::Opus, Codec::Vp8],
+            start_bitrate_kbps: 0,
+            candidates: [Transport::Tcp, Transport::Udp]
+                .map(|transport| Candidate {
+                    transport,
+                    address: server,
+                })
+                .to_vec(),
+            fingerprint: Fingerprint([7; 32]),
+        };
+        let client = |wish| {
+            let fingerprint = Fingerprint([9; 32]);
+            ClientOffer::new(wish, ice("client"), &fingerprint, [(1, 2), (3, 4)])
+        };
+        let publisher = client(Wish::Publish);
+        let offer = Offer::parse(&publisher.text).expect("an offer");
+        let (text, theirs) = answer(&offer, ice("server"), &settings).expect("an answer");
+        let (ours, address) = publisher.answered(&text).expect("agreed");
+        assert_eq!(address, server);
+        assert_eq!((theirs.media.len(), ours.sends.len()), (2, 2));
+        assert_eq!(ours.sends[1].ssrc, theirs.media[1].ssrcs[0].media);
+
+        let player = client(Wish::Play);
+        let offer = Offer::parse(&player.text).expect("an offer");
+        let tracks = &publisher.sections;
+        let (text, theirs, carried) =
+            answer_subscriber(&offer, ice("server"), &settings, tracks).expect("an answer");
+        let (ours, _) = player.answered(&text).expect("agreed");
+        assert_eq!(carried, [0, 1]);
+        assert_eq!((theirs.sends.len(), ours.media.len()), (2, 2));
+        assert_eq!(
+            ours.media[1].ssrcs[0].rtx,
+            theirs.sends[1].rtx.map(|rtx| rtx.ssrc)
+        );
+    }
+}
