@@ -81,12 +81,13 @@ async fn forward(players: usize, picture: Option<Picture>) -> Forwarded {
         ..Settings::default()
     })
     .expect("the transport");
-    let thread = thread_named("rtc-0");
-    TRACKED.store(thread, Ordering::Relaxed);
     let identity = Arc::new(Identity::generate().expect("a certificate"));
     let until = Instant::now() + SETTLE * 2 + MEASURED;
     let (peer, publisher) = connect(&rtc, Wish::Publish, &identity).await;
     let publishing = tokio::spawn(peer.run(picture, until));
+    // It has answered, so it runs and has its name.
+    let thread = thread_named("rtc-0");
+    TRACKED.store(thread, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(500)).await;
 
     let before = HEAP.load(Ordering::Relaxed);

@@ -13,7 +13,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("vod", &["room", "problem", "hls::core"]),
     ("control", &["room", "problem"]),
     ("web", &["room", "problem"]),
-    ("client", &["pipeline", "room"]),
+    // `amphi load` is the other end of the same connections.
+    ("client", &["pipeline", "room", "rtc::core"]),
     ("config", &[]),
     ("metrics", &[]),
     ("problem", &[]),

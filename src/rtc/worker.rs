@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket as StdSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -32,6 +32,10 @@ const MAX_RECEIVES: usize = 16;
 
 /// Commands before datagrams get their turn.
 const MAX_COMMANDS: usize = 256;
+
+/// The packets of a frame are held for its last one, so that a subscriber gets them in one call;
+/// nobody can show a part of a frame. Longer than this none is held.
+const HOLD: Duration = Duration::from_millis(1);
 
 /// Addresses remembered of peers that other workers have; all are forgotten at once.
 const MAX_FOREIGN: usize = 100_000;
@@ -99,6 +103,8 @@ pub struct Worker {
     /// Connections to drain before the loop waits again.
     touched: BTreeSet<ConnectionId>,
     round: Round,
+    /// Empty between rounds; kept for its memory.
+    held: Vec<(Source, ReceivedRtp)>,
     outbox: Outbox,
 }
 
@@ -106,6 +112,7 @@ pub struct Worker {
 /// memory: a packet on its way is no allocation.
 #[derive(Default)]
 struct Round {
+    /// Those of frames that are not complete may stay for the next round.
     packets: Vec<(Source, ReceivedRtp)>,
     reports: Vec<(Source, SenderReport)>,
     layers: Vec<(Source, Vec<LayerInfo>)>,
@@ -145,6 +152,7 @@ pub fn run(duty: Duty) -> io::Result<()> {
             timers: BTreeSet::new(),
             touched: BTreeSet::new(),
             round: Round::default(),
+            held: Vec::new(),
             outbox: Outbox::default(),
         };
         worker.serve(duty.commands).await
@@ -157,8 +165,9 @@ impl Worker {
         let mut batch = Vec::with_capacity(MAX_COMMANDS);
         loop {
             let wake = async {
-                match self.timers.first() {
-                    Some((at, _)) => tokio::time::sleep_until((*at).into()).await,
+                let timer = self.timers.first().map(|(at, _)| *at);
+                match timer.into_iter().chain(self.held_until()).min() {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
                     None => std::future::pending().await,
                 }
             };
@@ -442,16 +451,24 @@ impl Worker {
         // packets stay in their order.
         round.packets.sort_by_key(|(source, _)| *source);
         let mut outbox = std::mem::take(&mut self.outbox);
+        let mut held = std::mem::take(&mut self.held);
         for packets in round.packets.chunk_by(|(a, _), (b, _)| a == b) {
-            let Some((source, _)) = packets.first() else {
+            let (Some((source, first)), Some((_, last))) = (packets.first(), packets.last()) else {
                 continue;
             };
+            if !last.completes && now.saturating_duration_since(first.arrival) < HOLD {
+                held.extend_from_slice(packets);
+                continue;
+            }
             self.each_subscriber(*source, |peer, slot| {
                 let packets = packets.iter().map(|(_, packet)| packet);
                 peer.connection.forward(slot, packets, &mut outbox, now);
             });
         }
         round.packets.clear();
+        // Before what comes next.
+        std::mem::swap(&mut round.packets, &mut held);
+        self.held = held;
         self.outbox = outbox;
         touched.append(&mut self.touched);
         for &id in touched.iter() {
@@ -477,6 +494,12 @@ impl Worker {
             }
         }
         self.round = round;
+    }
+
+    /// When the oldest packet that is held must go.
+    fn held_until(&self) -> Option<Instant> {
+        let arrivals = self.round.packets.iter().map(|(_, packet)| packet.arrival);
+        Some(arrivals.min()? + HOLD)
     }
 
     fn each_subscriber(

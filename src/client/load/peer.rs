@@ -277,6 +277,7 @@ impl Peer {
                 sequence: 0x1_0000 + frame * count + nth,
                 timestamp: (frame * 90_000 / u64::from(picture.fps)) as u32,
                 marker: nth + 1 == count,
+                completes: nth + 1 == count,
                 layer: 0,
                 content: Content {
                     starts_key_frame: is_key && nth == 0,

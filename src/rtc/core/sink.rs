@@ -42,6 +42,8 @@ pub struct ReceivedRtp {
     pub sequence: u64,
     pub timestamp: u32,
     pub marker: bool,
+    /// Nothing more of its frame follows: what was held for it may go.
+    pub completes: bool,
     /// Of simulcast: the index of its rid in the agreement; 0 without.
     pub layer: u8,
     pub content: Content,

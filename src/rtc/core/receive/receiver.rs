@@ -13,6 +13,7 @@ use super::rtx;
 use super::stats::TrackStats;
 use super::tracks::{Source, Tracks};
 use super::twcc::Twcc;
+use crate::room::MediaKind;
 use crate::rtc::core::rtcp::{self, Incoming};
 use crate::rtc::core::sdp::agreement::Media;
 use crate::rtc::core::sink::{Event, LayerInfo, ReceivedRtp, SenderReport, TrackId, TrackInfo};
@@ -189,6 +190,7 @@ impl Receiver {
             sequence,
             timestamp: header.timestamp,
             marker: header.marker,
+            completes: header.marker || track.media.kind == MediaKind::Audio,
             layer: source.stream as u8,
             content,
             audio_level: level,

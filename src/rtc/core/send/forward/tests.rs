@@ -25,6 +25,7 @@ fn packet(start: Instant, layer: u8, sequence: u64, key: bool) -> ReceivedRtp {
         sequence,
         timestamp: frame * 2970 + u32::from(layer) * 1_000_000,
         marker: true,
+        completes: true,
         layer,
         content: Content {
             starts_key_frame: key,

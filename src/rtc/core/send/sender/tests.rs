@@ -88,6 +88,7 @@ impl World {
             sequence: *next,
             timestamp: self.now.duration_since(self.start).as_millis() as u32 * 90,
             marker: true,
+            completes: true,
             layer,
             content: Content {
                 starts_key_frame: key,
