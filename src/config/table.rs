@@ -67,8 +67,15 @@ settings! {
         tcp: bool = "true";
         /// Threads that forward media; the connections of one room share one. 0: one for each core.
         workers: usize = "0", "0 to 64" if |n| *n <= 64;
-        /// STUN and TURN servers handed to publishers, as "stun:host:port" or
-        /// "turn:user:password@host:port?transport=udp".
+        /// Whether the same port serves TURN (RFC 8656) too, to this server alone, for clients
+        /// who may use nothing but a relay.
+        turn: bool = "true";
+        /// What a coturn of yours has as `static-auth-secret`. Credentials made with it are good
+        /// for a day. Empty: a new one at every start, which only our own TURN knows.
+        turn_secret: String = "\"\"";
+        /// Further STUN and TURN servers handed to clients: "stun:host:port",
+        /// "turn:host:port?transport=udp" of a coturn with `turn_secret`, or
+        /// "turn:user:password@host:port".
         ice_servers: Vec<String> = "[]";
         /// Connections at most; one more is answered 503.
         max_connections: usize = "1000", "1 to 100000" if |n| (1..=100_000).contains(n);

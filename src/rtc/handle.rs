@@ -5,8 +5,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use rand::RngExt;
+use rand::distr::Alphanumeric;
 use tokio::sync::{mpsc, oneshot};
 
 use super::core::connection::ConnectionStats;
@@ -15,15 +17,19 @@ use super::core::ice::{self, Transport};
 use super::core::sdp::Candidate;
 use super::core::sdp::agreement::{Agreement, Fingerprint, IceCredentials, SendMedia};
 use super::core::send::sender::{Slot, View};
+use super::core::turn::{self, credential::Secret};
 use super::core::{Sink, TrackId};
 use super::crew::{Crew, MAX_WORKERS, Member, Shared, Source, Wishes};
 use super::demux::ConnectionId;
+use super::ice_server::IceServer;
 use super::worker::{self, Command, Duty};
 use super::{socket, tcp};
 
 /// Commands, and datagrams handed over, that wait for a worker; one takes it microseconds, so
 /// more is an overload.
 const MAX_COMMANDS: usize = 4096;
+
+const SECRET_LEN: usize = 32;
 
 /// Free ports that are tried.
 const MAX_BINDS: usize = 16;
@@ -40,6 +46,12 @@ pub struct Settings {
     pub dual_stack: bool,
     /// The addresses that clients are told, where they differ from the bound one (NAT).
     pub public_addresses: Vec<IpAddr>,
+    /// Whether clients may use our own TURN, at the same port.
+    pub turn: bool,
+    /// What our TURN and others share with us, to know the credentials that we issue.
+    pub turn_secret: String,
+    /// Further STUN and TURN servers for clients.
+    pub ice_servers: Vec<IceServer>,
     /// Whether clients are told the loopback address too, if `bind` is unspecified.
     pub loopback: bool,
     /// Connections at once; the next one is refused.
@@ -61,6 +73,9 @@ impl Default for Settings {
             workers: 1,
             dual_stack: false,
             public_addresses: Vec::new(),
+            turn: true,
+            turn_secret: random_secret(),
+            ice_servers: Vec::new(),
             loopback: false,
             max_connections: 2000,
             connect_timeout: ice.connect_timeout,
@@ -94,9 +109,11 @@ pub struct Rtc {
     fingerprint: Fingerprint,
     local: SocketAddr,
     has_tcp: bool,
-    public_addresses: Arc<[IpAddr]>,
-    dual_stack: bool,
-    loopback: bool,
+    /// Of the candidates.
+    ips: Arc<[IpAddr]>,
+    secret: Secret,
+    has_turn: bool,
+    ice_servers: Arc<[IceServer]>,
 }
 
 struct Life(Vec<Arc<Shared>>);
@@ -119,6 +136,14 @@ impl Rtc {
         let has_tcp = listener.is_some();
         let identity = Arc::new(Identity::generate().map_err(io::Error::other)?);
         let fingerprint = identity.fingerprint.clone();
+        let ips: Arc<[IpAddr]> = candidate_ips(&settings, local).into();
+        let secret = Secret::new(&settings.turn_secret, identity.provider.clone());
+        let turn = turn::Settings {
+            secret: secret.clone(),
+            addresses: ips.to_vec(),
+            port: local.port(),
+            max_clients: settings.max_connections,
+        };
         let ice = ice::Settings {
             connect_timeout: settings.connect_timeout,
             consent_timeout: settings.consent_timeout,
@@ -143,6 +168,7 @@ impl Rtc {
                 identity: identity.clone(),
                 crew: crew.clone(),
                 ice: ice.clone(),
+                turn: settings.turn.then(|| turn.clone()),
                 max_connections: settings.max_connections,
                 commands,
             };
@@ -160,9 +186,10 @@ impl Rtc {
             fingerprint,
             local,
             has_tcp,
-            public_addresses: settings.public_addresses.into(),
-            dual_stack: settings.dual_stack,
-            loopback: settings.loopback,
+            ips,
+            secret,
+            has_turn: settings.turn,
+            ice_servers: settings.ice_servers.into(),
         })
     }
 
@@ -196,28 +223,28 @@ impl Rtc {
     /// Where clients are told to connect to.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let port = self.local.port();
-        let told = |ips: Vec<IpAddr>| {
-            ips.into_iter()
-                .map(|ip| SocketAddr::new(ip, port))
-                .collect()
+        let addresses = self.ips.iter().map(|ip| SocketAddr::new(*ip, port));
+        addresses.collect()
+    }
+
+    /// The STUN and TURN servers for a client who comes now: credentials end after a while.
+    pub fn ice_servers(&self) -> Vec<IceServer> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let credential = self.secret.issue(now.map_or(0, |since| since.as_secs()));
+        let addresses = self.addresses();
+        let first = |is_ipv4| addresses.iter().find(|at| at.is_ipv4() == is_ipv4).copied();
+        let own = [first(true), first(false)].into_iter().flatten();
+        let own = own.filter(|_| self.has_turn);
+        let own = own.flat_map(|address| IceServer::relays(address, self.has_tcp));
+        let with_credential = |server: IceServer| match server.needs_credential() {
+            true => IceServer {
+                credential: credential.clone(),
+                ..server
+            },
+            false => server,
         };
-        if !self.public_addresses.is_empty() {
-            return told(self.public_addresses.to_vec());
-        }
-        if !self.local.ip().is_unspecified() {
-            return vec![self.local];
-        }
-        let takes = |ip: &IpAddr| match (ip, self.local.ip()) {
-            (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => true,
-            (IpAddr::V4(_), IpAddr::V6(_)) => self.dual_stack,
-            (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        };
-        let mut ips: Vec<IpAddr> = interface_addresses().into_iter().filter(takes).collect();
-        if self.loopback || ips.is_empty() {
-            let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-            ips.extend(loopback.iter().filter(|ip| takes(ip)));
-        }
-        told(ips)
+        let all = self.ice_servers.iter().cloned().chain(own);
+        all.map(with_credential).collect()
     }
 
     /// Of our certificate, for `a=fingerprint`; one for the life of the process.
@@ -356,6 +383,32 @@ fn command(member: &Member, command: Command) -> Result<(), Error> {
             mpsc::error::TrySendError::Full(_) => Error::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Error::Stopped,
         })
+}
+
+/// The addresses of our candidates, best first.
+fn candidate_ips(settings: &Settings, local: SocketAddr) -> Vec<IpAddr> {
+    if !settings.public_addresses.is_empty() {
+        return settings.public_addresses.clone();
+    }
+    if !local.ip().is_unspecified() {
+        return vec![local.ip()];
+    }
+    let takes = |ip: &IpAddr| match (ip, local.ip()) {
+        (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => true,
+        (IpAddr::V4(_), IpAddr::V6(_)) => settings.dual_stack,
+        (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    };
+    let mut ips: Vec<IpAddr> = interface_addresses().into_iter().filter(takes).collect();
+    if settings.loopback || ips.is_empty() {
+        let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        ips.extend(loopback.iter().filter(|ip| takes(ip)));
+    }
+    ips
+}
+
+fn random_secret() -> String {
+    let letters = rand::rng().sample_iter(Alphanumeric).take(SECRET_LEN);
+    letters.map(char::from).collect()
 }
 
 /// Addresses of this machine that others may reach.

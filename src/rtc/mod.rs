@@ -11,6 +11,7 @@ pub mod core;
 pub mod crew;
 pub mod demux;
 pub mod handle;
+pub mod ice_server;
 pub mod roster;
 pub mod session;
 pub mod socket;
@@ -21,3 +22,4 @@ pub mod worker;
 
 pub use demux::ConnectionId;
 pub use handle::{Error, Rtc, Settings};
+pub use ice_server::IceServer;

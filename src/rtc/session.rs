@@ -25,9 +25,9 @@ use self::attendance::Attendance;
 use self::messages::{ClientMessage, ServerMessage};
 use super::Rtc;
 use super::roster::Roster;
+use super::whip::Refused;
 use super::whip::problems::no_such;
 use super::whip::resource::room_id;
-use super::whip::{IceServer, Refused};
 use crate::room::{ParticipantId, RoomId};
 
 /// Who connects must say at once who they are.
@@ -76,7 +76,6 @@ pub struct Said {
 
 #[derive(Debug, Clone)]
 pub struct Settings {
-    pub ice_servers: Vec<IceServer>,
     /// How long a place is kept for who lost the socket.
     pub resume_within: Duration,
 }

@@ -108,17 +108,17 @@ impl Socket {
         true
     }
 
-    /// Sends in order, runs of equal length to one peer in one call. What goes over TCP is for
-    /// `tcp`.
-    pub fn send(&mut self, outbox: &Outbox, mut tcp: impl FnMut(SocketAddr, &[u8], usize)) {
+    /// Sends in order, runs of equal length to one peer in one call. What goes another way than
+    /// by UDP is for `other`.
+    pub fn send(&mut self, outbox: &Outbox, mut other: impl FnMut(Path, &[u8], usize)) {
         let (io, state, is_ipv6) = (&self.io, &self.state, self.is_ipv6);
         let (mut unsent, mut calls) = (0, 0);
         outbox.runs(
             state.max_gso_segments(),
             MAX_SEND,
             |path, contents, len, count| {
-                if path.transport == Transport::Tcp {
-                    tcp(path.remote, contents, len);
+                if path.transport != Transport::Udp {
+                    other(path, contents, len);
                     return;
                 }
                 let transmit = quinn_udp::Transmit {

@@ -1,5 +1,5 @@
-//! ICE over TCP (RFC 6544, passive): where UDP is blocked, peers connect to the same port by TCP,
-//! and every datagram is a frame with its length before it (RFC 4571).
+//! The port over TCP, where UDP is blocked: ICE (RFC 6544, passive), every datagram a frame with
+//! its length before it (RFC 4571), and TURN (RFC 8656 §3.1), whose messages tell their length.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::debug;
@@ -28,6 +28,32 @@ const MAX_WAITING: usize = 512;
 
 /// The longest datagram that peers send.
 const MAX_FRAME: usize = 8 * 1024;
+
+/// A check of ICE is longer, so a length below is none: it is the type of TURN's first message.
+const MIN_FIRST_FRAME: u16 = 20;
+
+const STUN_HEADER_LEN: usize = 20;
+
+/// The worker whose TURN serves all streams.
+const TURN_WORKER: usize = 0;
+
+/// The way to a peer's stream.
+pub struct Stream {
+    frames: mpsc::Sender<Bytes>,
+    is_turn: bool,
+}
+
+impl Stream {
+    /// Datagrams of `len` bytes each; the last may be shorter.
+    pub fn send(&self, datagrams: &[u8], len: usize) {
+        let framed = match self.is_turn {
+            true => Bytes::copy_from_slice(datagrams),
+            false => frames(datagrams, len),
+        };
+        // Full: the peer is slow, and this is lost as on any path.
+        let _ = self.frames.try_send(framed);
+    }
+}
 
 /// Binds the TCP port beside UDP's.
 pub fn bind(address: SocketAddr, dual_stack: bool) -> io::Result<StdListener> {
@@ -83,29 +109,39 @@ async fn carry(
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (mut reader, writer) = stream.into_split();
-    let path = Path::tcp(remote);
-    let mut frame = Vec::new();
-    tokio::time::timeout(FIRST_FRAME_WITHIN, read(&mut reader, &mut frame)).await??;
+    let mut message = Vec::new();
+    let first = async {
+        let head = reader.read_u16().await?;
+        let is_turn = head < MIN_FIRST_FRAME;
+        match is_turn {
+            true => read_turn(head, &mut reader, &mut message).await?,
+            false => read_frame(head, &mut reader, &mut message).await?,
+        }
+        io::Result::Ok(is_turn)
+    };
+    let is_turn = tokio::time::timeout(FIRST_FRAME_WITHIN, first).await??;
     let stranger = || io::Error::other("the first frame is no check of a peer");
-    let ufrag = check::peek_ufrag(&frame).ok_or_else(stranger)?;
-    let worker = &crew.of_ufrag(ufrag).ok_or_else(stranger)?.commands;
+    let worker = match is_turn {
+        true => crew.worker(TURN_WORKER),
+        false => check::peek_ufrag(&message).and_then(|ufrag| crew.of_ufrag(ufrag)),
+    };
+    let worker = &worker.ok_or_else(stranger)?.commands;
 
     let (frames, waiting) = mpsc::channel(MAX_WAITING);
-    worker
-        .send(Command::TcpOpened(remote, frames))
-        .await
-        .map_err(|_| stranger())?;
+    let opened = Command::TcpOpened(remote, Stream { frames, is_turn });
+    worker.send(opened).await.map_err(|_| stranger())?;
     let writing = tokio::spawn(write(writer, waiting));
     let result = loop {
-        let datagram = std::mem::take(&mut frame);
-        if worker
-            .send(Command::Datagram(path, datagram))
-            .await
-            .is_err()
-        {
+        let message_now = std::mem::take(&mut message);
+        let command = match is_turn {
+            true => Command::Turn(Path::tcp(remote), message_now),
+            false => Command::Datagram(Path::tcp(remote), message_now),
+        };
+        if worker.send(command).await.is_err() {
             break Ok(());
         }
-        match tokio::time::timeout(SILENT_FOR, read(&mut reader, &mut frame)).await {
+        let next = next(is_turn, &mut reader, &mut message);
+        match tokio::time::timeout(SILENT_FOR, next).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => break Err(error),
             Err(silent) => break Err(silent.into()),
@@ -116,13 +152,45 @@ async fn carry(
     result
 }
 
-async fn read(reader: &mut (impl AsyncReadExt + Unpin), frame: &mut Vec<u8>) -> io::Result<()> {
-    let len = usize::from(reader.read_u16().await?);
+async fn next(is_turn: bool, reader: &mut OwnedReadHalf, message: &mut Vec<u8>) -> io::Result<()> {
+    let head = reader.read_u16().await?;
+    match is_turn {
+        true => read_turn(head, reader, message).await,
+        false => read_frame(head, reader, message).await,
+    }
+}
+
+/// The rest of a frame of RFC 4571.
+async fn read_frame(len: u16, reader: &mut OwnedReadHalf, frame: &mut Vec<u8>) -> io::Result<()> {
+    let len = usize::from(len);
     if len > MAX_FRAME {
         return Err(io::Error::other("a frame is too long"));
     }
     frame.resize(len, 0);
     reader.read_exact(frame).await?;
+    Ok(())
+}
+
+/// The rest of a STUN message, or of ChannelData without its padding (RFC 8656 §12.5).
+async fn read_turn(kind: u16, reader: &mut OwnedReadHalf, message: &mut Vec<u8>) -> io::Result<()> {
+    let len = reader.read_u16().await?;
+    let is_channel = kind >= 0x4000;
+    let (rest, padding) = match is_channel {
+        true => (
+            usize::from(len),
+            usize::from(len).next_multiple_of(4) - usize::from(len),
+        ),
+        false => (STUN_HEADER_LEN - 4 + usize::from(len), 0),
+    };
+    if rest > MAX_FRAME {
+        return Err(io::Error::other("a message is too long"));
+    }
+    message.clear();
+    message.extend_from_slice(&kind.to_be_bytes());
+    message.extend_from_slice(&len.to_be_bytes());
+    message.resize(4 + rest + padding, 0);
+    reader.read_exact(&mut message[4..]).await?;
+    message.truncate(4 + rest);
     Ok(())
 }
 
@@ -135,7 +203,7 @@ async fn write(mut writer: OwnedWriteHalf, mut waiting: mpsc::Receiver<Bytes>) {
 }
 
 /// Datagrams of `len` bytes each (the last may be shorter), framed.
-pub fn frames(datagrams: &[u8], len: usize) -> Bytes {
+fn frames(datagrams: &[u8], len: usize) -> Bytes {
     let mut framed = Vec::with_capacity(datagrams.len() + 16);
     for datagram in datagrams.chunks(len.max(1)) {
         framed.extend_from_slice(&(datagram.len() as u16).to_be_bytes());

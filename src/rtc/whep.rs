@@ -20,7 +20,8 @@ use super::core::{Event, ReceivedRtp, SenderReport, Sink, TrackId};
 use super::roster::{Entry as RosterEntry, Roster};
 use super::whip::problems::{bad_request, expect_type, no_such, not_here, refused, transport};
 use super::whip::resource::{
-    Entry, Resources, SDP, TransportSection, allow_every_origin, bearer, describe, new_key, room_id,
+    Entry, Resources, SDP, TransportSection, allow_every_origin, bearer, describe, new_key,
+    room_id, with_ice_servers,
 };
 use super::whip::sessions::SessionSink;
 use super::whip::{Refused, Settings, body::read};
@@ -50,7 +51,7 @@ pub fn routes(audience: Arc<dyn Audience>, rtc: Rtc, settings: Settings) -> Rout
         resources: Resources::new(rtc, settings),
     };
     let endpoint = post(play)
-        .merge(options(describe))
+        .merge(options(ask))
         .fallback(|| not_here("POST, OPTIONS"));
     let session = axum::routing::patch(patch)
         .delete(leave)
@@ -61,6 +62,20 @@ pub fn routes(audience: Arc<dyn Audience>, rtc: Rtc, settings: Settings) -> Rout
         .route("/whep/{room}/{participant}/{session}", session)
         .layer(map_response(allow_every_origin))
         .with_state(whep)
+}
+
+/// Who may play may know the ICE servers before the offer is made.
+async fn ask(
+    State(whep): State<Whep>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let room = path.ok().and_then(|Path((room, _))| room_id(&room).ok());
+    let may = |room| whep.audience.roster(&room, bearer(&headers)).is_ok();
+    match room.is_some_and(may) {
+        true => with_ice_servers(describe().await, &whep.resources.rtc),
+        false => describe().await,
+    }
 }
 
 async fn play(

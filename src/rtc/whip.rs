@@ -71,47 +71,4 @@ pub struct Settings {
     /// What the pipeline can decode.
     pub codecs: Vec<Codec>,
     pub start_bitrate_kbps: u32,
-    /// Handed to clients by Link headers (RFC 9725 §4.6).
-    pub ice_servers: Vec<IceServer>,
 }
-
-/// A STUN or TURN server for clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IceServer {
-    /// As `turn:host:port?transport=udp` (RFC 7065).
-    pub url: String,
-    pub credential: Option<(String, String)>,
-}
-
-impl std::str::FromStr for IceServer {
-    type Err = String;
-
-    /// `stun:host:port` or `turn:user:password@host:port?transport=udp`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "{text:?} is no ICE server: it is stun:host:port or turn:user:password@host:port"
-            )
-        };
-        let clean = !text.contains(|c: char| c.is_control() || c == '"' || c == '<' || c == '>');
-        let (scheme, rest) = text.split_once(':').filter(|_| clean).ok_or_else(wrong)?;
-        match (scheme, rest.rsplit_once('@')) {
-            ("stun" | "stuns", None) => Ok(Self {
-                url: text.to_owned(),
-                credential: None,
-            }),
-            ("turn" | "turns", Some((who, server))) => {
-                let (user, password) = who.split_once(':').ok_or_else(wrong)?;
-                let credential = Some((user.to_owned(), password.to_owned()));
-                Ok(Self {
-                    url: format!("{scheme}:{server}"),
-                    credential,
-                })
-            }
-            _ => Err(wrong()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -7,25 +7,25 @@ use std::net::{SocketAddr, TcpListener, UdpSocket as StdSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
 use super::core::connection::{Connection, ConnectionStats};
 use super::core::dtls::Identity;
-use super::core::ice::{self, Path, Place, check};
+use super::core::ice::{self, Path, Place, Transport, check};
 use super::core::outbox::Outbox;
 use super::core::receive::receiver::Output;
 use super::core::sdp::agreement::{Agreement, IceCredentials};
 use super::core::send::sender::{SendEvent, Slot};
+use super::core::turn::{self, Turn};
 use super::core::{CloseReason, Event, LayerInfo, ReceivedRtp, SenderReport, Sink, TrackId};
 use super::crew::{Crew, Shared, Source};
 use super::demux::{ConnectionId, Demux};
 use super::handle::Error;
 use super::socket::Socket;
-use super::tcp;
+use super::tcp::{self, Stream};
 
 /// Socket calls before timers and commands get their turn: up to a few thousand datagrams.
 const MAX_RECEIVES: usize = 16;
@@ -56,9 +56,13 @@ pub enum Command {
     Stats(ConnectionId, oneshot::Sender<Option<ConnectionStats>>),
     /// One that came elsewhere: by TCP, or to another worker's socket.
     Datagram(Path, Vec<u8>),
-    /// A peer's frames go here from now on.
-    TcpOpened(SocketAddr, mpsc::Sender<Bytes>),
+    /// A peer's datagrams go there from now on.
+    TcpOpened(SocketAddr, Stream),
     TcpClosed(SocketAddr),
+    /// A message to our TURN, that came by TCP.
+    Turn(Path, Vec<u8>),
+    /// What another worker's connection sends to a peer whose relay is ours.
+    Relayed(Path, Vec<u8>),
 }
 
 /// What a worker is given.
@@ -69,6 +73,7 @@ pub struct Duty {
     pub identity: Arc<Identity>,
     pub crew: Arc<Crew>,
     pub ice: ice::Settings,
+    pub turn: Option<turn::Settings>,
     pub max_connections: usize,
     pub commands: mpsc::Receiver<Command>,
 }
@@ -97,7 +102,8 @@ pub struct Worker {
     demux: Demux,
     /// Whose peers the kernel sends to our socket, though they are other workers'.
     foreign: HashMap<Place, usize>,
-    streams: HashMap<SocketAddr, mpsc::Sender<Bytes>>,
+    streams: HashMap<SocketAddr, Stream>,
+    turn: Option<Turn>,
     peers: BTreeMap<ConnectionId, Peer>,
     timers: BTreeSet<(Instant, ConnectionId)>,
     /// Connections to drain before the loop waits again.
@@ -148,6 +154,9 @@ pub fn run(duty: Duty) -> io::Result<()> {
             demux: Demux::default(),
             foreign: HashMap::new(),
             streams: HashMap::new(),
+            turn: duty
+                .turn
+                .map(|settings| Turn::new(settings, duty.number, duty.crew.len(), Instant::now())),
             peers: BTreeMap::new(),
             timers: BTreeSet::new(),
             touched: BTreeSet::new(),
@@ -166,7 +175,8 @@ impl Worker {
         loop {
             let wake = async {
                 let timer = self.timers.first().map(|(at, _)| *at);
-                match timer.into_iter().chain(self.held_until()).min() {
+                let turn = self.turn.as_ref().and_then(Turn::poll_timeout);
+                match [timer, turn, self.held_until()].into_iter().flatten().min() {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
                     None => std::future::pending().await,
                 }
@@ -187,6 +197,7 @@ impl Worker {
             let now = Instant::now();
             self.handle_wishes(now);
             self.fire_timers(now);
+            self.relay(now);
             self.drain(now);
             if shared.is_stopped() {
                 let (unsent, calls) = (self.socket.unsent, self.socket.calls);
@@ -207,12 +218,21 @@ impl Worker {
                 crew,
                 foreign,
                 number,
+                turn,
                 ..
             } = self;
-            let more = socket.receive(|path, datagram| match demux.route(path.place(), datagram) {
-                Some(id) => take(id, path, datagram, (demux, peers, touched), now),
-                None if crew.len() > 1 => hand_over(path, datagram, crew, foreign, *number),
-                None => {}
+            let more = socket.receive(|path, datagram| {
+                if turn::is_turn(datagram) {
+                    if let Some(turn) = turn {
+                        turn.handle_client(path, datagram, unix_s(), now);
+                    }
+                    return;
+                }
+                match demux.route(path.place(), datagram) {
+                    Some(id) => take(id, path, datagram, (demux, peers, touched), now),
+                    None if crew.len() > 1 => hand_over(path, datagram, crew, foreign, *number),
+                    None => {}
+                }
             });
             if !more {
                 return;
@@ -244,23 +264,39 @@ impl Worker {
                 let peer = self.peers.get_mut(&id);
                 let _ = answer.send(peer.map(|peer| peer.connection.stats(now)));
             }
-            Command::Datagram(path, datagram) => {
-                let Self {
-                    demux,
-                    peers,
-                    touched,
-                    ..
-                } = self;
-                if let Some(id) = demux.route(path.place(), &datagram) {
-                    take(id, path, &datagram, (demux, peers, touched), now);
-                }
-            }
-            Command::TcpOpened(remote, frames) => {
-                self.streams.insert(remote, frames);
+            Command::Datagram(path, datagram) => self.take_handed(path, &datagram, now),
+            Command::TcpOpened(remote, stream) => {
+                self.streams.insert(remote, stream);
             }
             Command::TcpClosed(remote) => {
                 self.streams.remove(&remote);
+                if let Some(turn) = &mut self.turn {
+                    turn.forget((Transport::Tcp, remote));
+                }
             }
+            Command::Turn(path, message) => {
+                if let Some(turn) = &mut self.turn {
+                    turn.handle_client(path, &message, unix_s(), now);
+                }
+            }
+            Command::Relayed(path, datagram) => {
+                if let Some(turn) = &mut self.turn {
+                    turn.handle_connection(path, &datagram, now);
+                }
+            }
+        }
+    }
+
+    /// A datagram that came otherwise than by our socket.
+    fn take_handed(&mut self, path: Path, datagram: &[u8], now: Instant) {
+        let Self {
+            demux,
+            peers,
+            touched,
+            ..
+        } = self;
+        if let Some(id) = demux.route(path.place(), datagram) {
+            take(id, path, datagram, (demux, peers, touched), now);
         }
     }
 
@@ -421,17 +457,67 @@ impl Worker {
         for id in touched {
             self.settle(id, now);
         }
-        let streams = &mut self.streams;
-        self.socket.send(&self.outbox, |remote, datagrams, len| {
-            if let Some(frames) = streams.get(&remote) {
-                // Full: the peer is slow, and this is lost as on any path.
-                let _ = frames.try_send(tcp::frames(datagrams, len));
-            }
-        });
-        self.outbox.clear();
+        self.send(now);
+        // What went to relayed addresses comes out of their clients' side.
+        if self.turn.is_some() {
+            self.relay(now);
+            self.send(now);
+        }
         self.shared
             .calls
             .store(self.socket.calls, Ordering::Relaxed);
+    }
+
+    fn send(&mut self, now: Instant) {
+        let Self {
+            socket,
+            outbox,
+            streams,
+            turn,
+            crew,
+            number,
+            ..
+        } = self;
+        socket.send(outbox, |path, datagrams, len| {
+            if path.transport == Transport::Tcp {
+                if let Some(stream) = streams.get(&path.remote) {
+                    stream.send(datagrams, len);
+                }
+                return;
+            }
+            let owner = Turn::worker_of(path.remote, crew.len());
+            for datagram in datagrams.chunks(len.max(1)) {
+                if let Some(turn) = turn.as_mut().filter(|_| owner == *number) {
+                    turn.handle_connection(path, datagram, now);
+                } else if let Some(member) = crew.worker(owner) {
+                    // Full: lost, as in any queue.
+                    let relayed = Command::Relayed(path, datagram.to_vec());
+                    let _ = member.commands.try_send(relayed);
+                }
+            }
+        });
+        outbox.clear();
+    }
+
+    /// What our TURN has for its clients and for connections.
+    fn relay(&mut self, now: Instant) {
+        let Some(turn) = &mut self.turn else {
+            return;
+        };
+        turn.handle_timeout(now);
+        while let Some(output) = self.turn.as_mut().and_then(Turn::poll_output) {
+            match output {
+                turn::Output::ToClient(path, message) => self.outbox.push(path, &message),
+                turn::Output::ToConnection(path, datagram) => {
+                    if self.demux.route(path.place(), &datagram).is_some() {
+                        self.take_handed(path, &datagram, now);
+                    } else {
+                        let (crew, foreign) = (&self.crew, &mut self.foreign);
+                        hand_over(path, &datagram, crew, foreign, self.number);
+                    }
+                }
+            }
+        }
     }
 
     /// From publishers to their subscribers, and the wishes of these back.
@@ -577,6 +663,12 @@ impl Worker {
             }
         }
     }
+}
+
+/// The time of day, by which TURN's credentials end.
+fn unix_s() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
 }
 
 /// One datagram of a peer that is ours.

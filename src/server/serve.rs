@@ -60,7 +60,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async move {
-        let rtc = rtc::Rtc::start(settings::rtc(&config, arguments.dev))
+        let rtc = rtc::Rtc::start(settings::rtc(&config, arguments.dev)?)
             .with_context(|| format!("UDP {}: is another server running?", config.rtc.listen))?;
         let listener = TcpListener::bind(config.http.listen)
             .await
@@ -93,8 +93,8 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             rooms: rooms.clone(),
             authority: authority.clone(),
         });
-        let whip = settings::whip(&config, codecs)?;
-        let session = settings::session(&config, &whip);
+        let whip = settings::whip(&config, codecs);
+        let session = settings::session(&config);
         let router = Router::new()
             .merge(rtc::whip::routes(door.clone(), rtc.clone(), whip.clone()))
             .merge(rtc::whep::routes(door.clone(), rtc.clone(), whip.clone()))

@@ -10,7 +10,7 @@ use crate::room::Codec;
 use crate::{hls, program, room, rtc, vod};
 
 /// Chatter of crates that says nothing to an operator: rtc-dtls warns 18 times a handshake.
-const QUIET: &str = "rtc_dtls=error,rtc_srtp=error";
+const QUIET: &str = "rtc_dtls=error,rtc_srtp=error,turn_server_proto=error,stun_proto=error";
 
 pub fn log_filter(config: &Config) -> String {
     format!("{},{QUIET}", config.log.filter)
@@ -24,40 +24,50 @@ pub fn room(config: &Config) -> room::Settings {
     }
 }
 
-pub fn rtc(config: &Config, dev: bool) -> rtc::Settings {
-    rtc::Settings {
+pub fn rtc(config: &Config, dev: bool) -> anyhow::Result<rtc::Settings> {
+    let ice_servers = config.rtc.ice_servers.iter().map(|server| server.parse());
+    let ice_servers: Vec<rtc::IceServer> = ice_servers
+        .collect::<Result<_, String>>()
+        .map_err(anyhow::Error::msg)
+        .context("rtc.ice_servers")?;
+    let needs_secret = ice_servers.iter().find(|server| server.needs_credential());
+    if let Some(server) = needs_secret.filter(|_| config.rtc.turn_secret.is_empty()) {
+        anyhow::bail!(
+            "rtc.ice_servers: {} needs a user and password (turn:user:password@host:port), or rtc.turn_secret",
+            server.url
+        );
+    }
+    let defaults = rtc::Settings::default();
+    Ok(rtc::Settings {
         bind: config.rtc.listen,
         dual_stack: matches!(config.rtc.listen.ip(), IpAddr::V6(ip) if ip.is_unspecified()),
         public_addresses: config.rtc.public_addresses.clone(),
         loopback: dev,
         tcp: config.rtc.tcp,
+        turn: config.rtc.turn,
+        turn_secret: match config.rtc.turn_secret.as_str() {
+            "" => defaults.turn_secret.clone(),
+            secret => secret.to_owned(),
+        },
+        ice_servers,
         workers: match config.rtc.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
         },
         max_connections: config.rtc.max_connections,
-        ..rtc::Settings::default()
-    }
-}
-
-pub fn whip(config: &Config, codecs: Vec<Codec>) -> anyhow::Result<rtc::whip::Settings> {
-    let ice_servers = config
-        .rtc
-        .ice_servers
-        .iter()
-        .map(|server| server.parse().map_err(anyhow::Error::msg))
-        .collect::<anyhow::Result<_>>()
-        .context("rtc.ice_servers")?;
-    Ok(rtc::whip::Settings {
-        codecs,
-        start_bitrate_kbps: config.rtc.start_bitrate_kbps,
-        ice_servers,
+        ..defaults
     })
 }
 
-pub fn session(config: &Config, whip: &rtc::whip::Settings) -> rtc::session::Settings {
+pub fn whip(config: &Config, codecs: Vec<Codec>) -> rtc::whip::Settings {
+    rtc::whip::Settings {
+        codecs,
+        start_bitrate_kbps: config.rtc.start_bitrate_kbps,
+    }
+}
+
+pub fn session(config: &Config) -> rtc::session::Settings {
     rtc::session::Settings {
-        ice_servers: whip.ice_servers.clone(),
         resume_within: config.room.away_for,
     }
 }

@@ -49,16 +49,16 @@ export async function freePort() {
 
 /**
  * Runs `amphi serve --dev` until the test ends.
- * `kill()` ends it as a crash would, `stop()` as an operator would.
+ * `env` holds settings, as `AMPHI_RTC_TCP`. `kill()` ends it as a crash would, `stop()` as an operator would.
  */
-export async function serve(t, { data, http = "127.0.0.1:0", rtc = "127.0.0.1:0", log = process.env.AMPHI_TEST_LOG } = {}) {
+export async function serve(t, { data, http = "127.0.0.1:0", rtc = "127.0.0.1:0", env = {}, log = process.env.AMPHI_TEST_LOG } = {}) {
   const binary = process.env.AMPHI_BIN;
   if (!binary) throw new Error("set AMPHI_BIN to the amphi binary, for example target/debug/amphi");
   const dir = data ?? (await folder(t, "data"));
   const child = spawn(binary, ["serve", "--dev", "--http", http, "--rtc", rtc, "--data", dir], {
     stdio: ["ignore", "pipe", "pipe"],
     // Those that start with AMPHI_ are settings to the server; the tests' own are not.
-    env: Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("AMPHI_"))),
+    env: { ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("AMPHI_"))), ...env },
   });
   const exited = once(child, "exit");
   const told = [];
@@ -182,6 +182,31 @@ export async function until(check, { timeout = 20_000, every = 200 } = {}) {
     }
     await new Promise((resolve) => setTimeout(resolve, every));
   }
+}
+
+/** Runs in the page before its own scripts: its peer connections, for their statistics. */
+export function keepConnections(settings = {}) {
+  const Original = RTCPeerConnection;
+  window.connections = [];
+  window.RTCPeerConnection = class extends Original {
+    constructor(configuration) {
+      super({ ...configuration, ...settings });
+      window.connections.push(this);
+    }
+  };
+}
+
+/** The path that each of a page's connections has chosen. */
+export function chosenPaths(page) {
+  return page.evaluate(() => Promise.all(window.connections.map(async (connection) => {
+    const stats = await connection.getStats();
+    let chosen = null;
+    stats.forEach((stat) => {
+      if (stat.type === "transport") chosen = stats.get(stat.selectedCandidatePairId);
+    });
+    const local = chosen && stats.get(chosen.localCandidateId);
+    return local && { kind: local.candidateType, protocol: local.protocol, relay: local.relayProtocol, address: stats.get(chosen.remoteCandidateId).address };
+  })));
 }
 
 export function percentile(sorted, share) {

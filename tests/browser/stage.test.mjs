@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { browser, networkOf, open, profiles, serve, until } from "./harness.mjs";
+import { browser, keepConnections, networkOf, open, profiles, serve, until } from "./harness.mjs";
 
 /** Four encoders and a program share one machine: a slow camera is camera enough. */
 const CAMERA = ["--use-fake-device-for-media-stream=fps=10", "--auto-select-tab-capture-source-by-title=Shared"];
@@ -13,18 +13,6 @@ async function speak(context, base, room, name, query = "") {
   await page.getByRole("button", { name: "Go live" }).click();
   await page.waitForFunction(() => document.documentElement.dataset.publishing === "live", null, { timeout: 20_000 });
   return page;
-}
-
-/** Runs in the page before its own scripts: its peer connections, for their statistics. */
-function keepConnections() {
-  const Original = RTCPeerConnection;
-  window.connections = [];
-  window.RTCPeerConnection = class extends Original {
-    constructor(...args) {
-      super(...args);
-      window.connections.push(this);
-    }
-  };
 }
 
 /** The energy of each sound that a page has received. */

@@ -1,4 +1,4 @@
-import { expect, test, vi } from "vitest";
+import { beforeEach, expect, test, vi } from "vitest";
 import { Problem } from "./problem";
 import { WhipSession } from "./whip";
 
@@ -44,10 +44,18 @@ interface Seen {
   keepalive: boolean;
 }
 
+/** What the server says of its relays before the offer. */
+let relays = "";
+beforeEach(() => {
+  relays = "";
+});
+
 /** A server that answers from a list, and what it was asked. */
 function server(...answers: (() => Response)[]) {
   const seen: Seen[] = [];
   const fetch = async (url: string | URL | Request, init: RequestInit = {}) => {
+    // Asked for its ICE servers, before all else.
+    if (init.method === "OPTIONS") return new Response(null, { headers: { link: relays } });
     seen.push({
       method: init.method ?? "GET", url: String(url), headers: new Headers(init.headers),
       body: String(init.body ?? ""), keepalive: init.keepalive ?? false,
@@ -72,6 +80,13 @@ async function opened(...answers: (() => Response)[]) {
   });
   return { pc, seen, session };
 }
+
+test("knows the server's relays before it offers", async () => {
+  relays = '<turn:192.0.2.1:8189?transport=tcp>; rel="ice-server"; username="u"; credential="p"';
+  const { pc } = await opened(created());
+  const server = { urls: "turn:192.0.2.1:8189?transport=tcp", username: "u", credential: "p" };
+  expect(pc.configuration.iceServers).toEqual([server]);
+});
 
 test("opens with a POST of SDP, and leaves with a DELETE that outlives the page", async () => {
   const { pc, seen, session } = await opened(created(), status(200));

@@ -26,6 +26,8 @@ const GATHER_MS = 150;
 const TRICKLE_MS = 50;
 /** A server that takes longer to answer an offer is as good as gone. */
 const ANSWER_TIMEOUT_MS = 10_000;
+/** Without its list of ICE servers the server itself can still be reached. */
+const SERVERS_TIMEOUT_MS = 1_000;
 
 /**
  * One published connection. Made by {@link WhipSession.open}; listen to `pc` for its state.
@@ -57,7 +59,7 @@ export class WhipSession {
     const pc = options.connect?.() ?? new RTCPeerConnection({ bundlePolicy: "max-bundle" });
     const session = new WhipSession(pc, options);
     try {
-      await prepare(pc);
+      await Promise.all([prepare(pc), session.askForServers()]);
       await session.offer(signal);
       return session;
     } catch (error) {
@@ -110,6 +112,22 @@ export class WhipSession {
     }
   }
 
+  /** RFC 9725 §4.6: relays serve the first offer only if they are known before it. */
+  private async askForServers(): Promise<void> {
+    const signal = AbortSignal.timeout(SERVERS_TIMEOUT_MS);
+    try {
+      const response = await this.send(this.options.endpoint, { method: "OPTIONS", signal });
+      this.useServers(response);
+    } catch {
+      // The POST that follows says better what is wrong.
+    }
+  }
+
+  private useServers(response: Response): void {
+    const servers = iceServers(response.headers.get("link"));
+    if (servers.length > 0) this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers: servers });
+  }
+
   private async offer(signal?: AbortSignal): Promise<void> {
     const { pc } = this;
     pc.onicecandidate = ({ candidate }) => this.gatheredOne(candidate);
@@ -132,9 +150,8 @@ export class WhipSession {
       throw new Problem(response.status, "This is no WHIP endpoint: it answered without a session's Location.");
     }
     this.etag = response.headers.get("etag");
-    const servers = iceServers(response.headers.get("link"));
-    // They serve a later ICE restart: now the server's own address comes first.
-    if (servers.length > 0) pc.setConfiguration({ ...pc.getConfiguration(), iceServers: servers });
+    // Newer ones serve a later ICE restart.
+    this.useServers(response);
     const answer = await response.text();
     signal?.throwIfAborted();
     try {

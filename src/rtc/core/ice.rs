@@ -22,6 +22,8 @@ pub enum Transport {
     Udp,
     /// RFC 6544: the peer connects, datagrams are framed (RFC 4571).
     Tcp,
+    /// By our own TURN, over whatever the peer reaches that by.
+    Relay,
 }
 
 /// Where a peer is: the same address over UDP and over TCP are two places.

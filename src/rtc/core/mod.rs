@@ -1,7 +1,8 @@
 //! The pure part of WebRTC: told the time, fed datagrams, asked for datagrams.
 //!
 //! Read [`sink`] (what comes out), [`sdp`] (what was agreed), [`ice`], [`dtls`], [`srtp`],
-//! [`rtcp`], [`receive`], [`send`], [`outbox`], and [`connection`], which composes them.
+//! [`rtcp`], [`receive`], [`send`], [`outbox`], [`connection`], which composes them, and [`turn`], which
+//! stands before it for who needs a relay.
 
 pub mod connection;
 pub mod dtls;
@@ -13,6 +14,7 @@ pub mod sdp;
 pub mod send;
 pub mod sink;
 pub mod srtp;
+pub mod turn;
 
 pub use sink::{
     CloseReason, Event, LayerInfo, ReceivedRtp, SenderReport, Sink, TrackId, TrackInfo,

@@ -18,7 +18,7 @@ use crate::rtc::core::send::sender::{self, Slot};
 use crate::rtc::core::{Event, ReceivedRtp, SenderReport, Sink, TrackId};
 use crate::rtc::crew::Source;
 use crate::rtc::roster::Roster;
-use crate::rtc::{ConnectionId, Rtc};
+use crate::rtc::{ConnectionId, IceServer, Rtc};
 
 /// Keeps proxies from closing a quiet socket, and finds dead ones.
 const PING_EVERY: Duration = Duration::from_secs(10);
@@ -146,7 +146,7 @@ impl Attendance {
             participant: self.entered.participant,
             resumed,
             resume: self.key.clone(),
-            ice_servers: self.settings.ice_servers.iter().map(view).collect(),
+            ice_servers: self.rtc.ice_servers().iter().map(view).collect(),
         };
         self.told = None;
         let mut begun = self.send(socket, &welcome).await;
@@ -483,7 +483,7 @@ impl Drop for Attendance {
     }
 }
 
-fn view(server: &crate::rtc::whip::IceServer) -> IceServerView {
+fn view(server: &IceServer) -> IceServerView {
     let credential = server.credential.clone();
     let (username, credential) = credential.unzip();
     IceServerView {

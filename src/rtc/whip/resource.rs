@@ -10,15 +10,15 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use uuid::Uuid;
 
+use super::Settings;
 use super::body::read;
 use super::problems::{bad_request, expect_type, no_session, no_such, transport};
 use super::sessions::{Session, Sessions};
-use super::{IceServer, Settings};
 use crate::problem::Problem;
 use crate::room::{MediaKind, RoomId};
 use crate::rtc::core::sdp::agreement::{Agreement, IceCredentials};
 use crate::rtc::core::sdp::{AnswerSettings, Fragment, fragment};
-use crate::rtc::{ConnectionId, Rtc};
+use crate::rtc::{ConnectionId, IceServer, Rtc};
 
 pub const SDP: &str = "application/sdp";
 pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
@@ -114,7 +114,7 @@ impl Resources {
             &format!("{}/{}", entry.endpoint, entry.key),
         );
         put(out, header::ETAG, &etag);
-        add_ice_servers(out, &self.settings.ice_servers);
+        add_ice_servers(out, &self.rtc.ice_servers());
         response
     }
 
@@ -174,7 +174,7 @@ impl Resources {
         let out = response.headers_mut();
         out.insert(header::CONTENT_TYPE, HeaderValue::from_static(FRAGMENT));
         put(out, header::ETAG, &etag);
-        add_ice_servers(out, &self.settings.ice_servers);
+        add_ice_servers(out, &self.rtc.ice_servers());
         Ok(response)
     }
 
@@ -198,6 +198,11 @@ pub async fn describe() -> Response {
         [("accept-post", SDP), ("accept-patch", FRAGMENT)],
     )
         .into_response()
+}
+
+pub fn with_ice_servers(mut response: Response, rtc: &Rtc) -> Response {
+    add_ice_servers(response.headers_mut(), &rtc.ice_servers());
+    response
 }
 
 /// Pages of any origin may come here if they hold a token: there are no cookies.

@@ -15,7 +15,8 @@ use serde::Deserialize;
 use super::body::read;
 use super::problems::{bad_request, expect_type, no_such, not_here, refused, transport};
 use super::resource::{
-    Entry, Resources, SDP, TransportSection, allow_every_origin, bearer, describe, new_key, room_id,
+    Entry, Resources, SDP, TransportSection, allow_every_origin, bearer, describe, new_key,
+    room_id, with_ice_servers,
 };
 use super::sessions::SessionSink;
 use super::{Admission, PublishRequest, Settings};
@@ -35,7 +36,7 @@ pub fn routes(admission: Arc<dyn Admission>, rtc: Rtc, settings: Settings) -> Ro
         resources: Resources::new(rtc, settings),
     };
     let endpoint = post(publish)
-        .merge(options(describe))
+        .merge(options(ask))
         .fallback(|| not_here("POST, OPTIONS"));
     let session = axum::routing::patch(patch)
         .delete(leave)
@@ -52,6 +53,20 @@ pub fn routes(admission: Arc<dyn Admission>, rtc: Rtc, settings: Settings) -> Ro
 struct Visitor {
     name: Option<String>,
     identity: Option<String>,
+}
+
+/// RFC 9725 §4.6: who may publish may know the ICE servers before the offer is made.
+async fn ask(
+    State(whip): State<Whip>,
+    room: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let room = room.ok().and_then(|Path(room)| room_id(&room).ok());
+    let may = |room| whip.admission.authorize(&room, bearer(&headers)).is_ok();
+    match room.is_some_and(may) {
+        true => with_ice_servers(describe().await, &whip.resources.rtc),
+        false => describe().await,
+    }
 }
 
 /// RFC 9725 §4.2: the offer comes, the answer goes, media follows.

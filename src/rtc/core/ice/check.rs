@@ -10,6 +10,7 @@ use crate::rtc::core::sdp::agreement::IceCredentials;
 const HEADER_LEN: usize = 20;
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
 const BINDING_REQUEST: u16 = 0x0001;
+const BINDING_INDICATION: u16 = 0x0011;
 const BINDING_SUCCESS: u16 = 0x0101;
 const BINDING_ERROR: u16 = 0x0111;
 
@@ -17,6 +18,7 @@ const USERNAME: u16 = 0x0006;
 const MESSAGE_INTEGRITY: u16 = 0x0008;
 const ERROR_CODE: u16 = 0x0009;
 const UNKNOWN_ATTRIBUTES: u16 = 0x000A;
+const USERHASH: u16 = 0x001E;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 const PRIORITY: u16 = 0x0024;
 const USE_CANDIDATE: u16 = 0x0025;
@@ -38,14 +40,51 @@ pub fn is_stun(datagram: &[u8]) -> bool {
     datagram.len() >= HEADER_LEN && datagram[0] < 4 && datagram[4..8] == MAGIC_COOKIE
 }
 
+/// Whether a STUN message is between ICE agents: a check, or an answer to one of ours.
+pub fn is_of_a_peer(message: &[u8]) -> bool {
+    match u16_at(message, 0) {
+        Some(BINDING_REQUEST) => peek_username(message).is_some(),
+        Some(BINDING_SUCCESS | BINDING_ERROR | BINDING_INDICATION) => true,
+        _ => false,
+    }
+}
+
+/// Whether someone asks for nothing but their own address (RFC 8489 §2).
+pub fn is_anonymous_binding(message: &[u8]) -> bool {
+    is_stun(message) && u16_at(message, 0) == Some(BINDING_REQUEST) && !is_of_a_peer(message)
+}
+
+/// Tells a stranger their address, in an answer not longer than what it needs.
+pub fn answer_stranger(message: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
+    let transaction = message.get(8..HEADER_LEN)?.try_into().ok()?;
+    let mut answer = begin(BINDING_SUCCESS, &transaction);
+    let mapped = xor_mapped(from, &transaction);
+    write_attribute(XOR_MAPPED_ADDRESS, &mapped, &mut answer);
+    add_fingerprint(&mut answer);
+    Some(answer)
+}
+
+/// The USERNAME of a STUN message; nothing is verified.
+pub fn peek_username(message: &[u8]) -> Option<&str> {
+    if !is_stun(message) {
+        return None;
+    }
+    let username = attributes(message).find(|attribute| attribute.kind == USERNAME)?;
+    std::str::from_utf8(username.value).ok()
+}
+
+/// Whether a STUN message names its user by a hash (RFC 8489 §14.4).
+pub fn has_user_hash(message: &[u8]) -> bool {
+    is_stun(message) && attributes(message).any(|attribute| attribute.kind == USERHASH)
+}
+
 /// Our ufrag, the first half of a binding request's USERNAME; nothing is verified.
 /// Cheap, and fit for strangers: this is how the first datagram of a peer finds its connection.
 pub fn peek_ufrag(datagram: &[u8]) -> Option<&str> {
     if !is_stun(datagram) || u16_at(datagram, 0)? != BINDING_REQUEST {
         return None;
     }
-    let username = attributes(datagram).find(|attribute| attribute.kind == USERNAME)?;
-    let (ours, _) = std::str::from_utf8(username.value).ok()?.split_once(':')?;
+    let (ours, _) = peek_username(datagram)?.split_once(':')?;
     Some(ours)
 }
 
@@ -134,10 +173,7 @@ impl Check {
             None => BINDING_SUCCESS,
             Some(_) => BINDING_ERROR,
         };
-        let mut message = kind.to_be_bytes().to_vec();
-        message.extend_from_slice(&[0, 0]);
-        message.extend_from_slice(&MAGIC_COOKIE);
-        message.extend_from_slice(&self.transaction);
+        let mut message = begin(kind, &self.transaction);
         match &self.refusal {
             None => {
                 let mapped = xor_mapped(peer, &self.transaction);
@@ -167,11 +203,24 @@ pub fn sign(message: &mut Vec<u8>, password: &str, crypto: &dyn RTCCrypto) -> Op
         .ok()?;
     mac.sign(&[message], &mut digest).ok()?;
     write_attribute(MESSAGE_INTEGRITY, &digest, message);
+    add_fingerprint(message);
+    Some(())
+}
+
+fn add_fingerprint(message: &mut Vec<u8>) {
     let end = message.len() + 8;
     set_len(message, end);
     let crc = fingerprint_value(message);
     write_attribute(FINGERPRINT, &crc.to_be_bytes(), message);
-    Some(())
+}
+
+/// A message without attributes.
+fn begin(kind: u16, transaction: &[u8; 12]) -> Vec<u8> {
+    let mut message = kind.to_be_bytes().to_vec();
+    message.extend_from_slice(&[0, 0]);
+    message.extend_from_slice(&MAGIC_COOKIE);
+    message.extend_from_slice(transaction);
+    message
 }
 
 /// The MAC covers all before it, with a length field that ends after it (RFC 8489 §14.5).

@@ -193,7 +193,7 @@ pub fn candidate_line(nth: usize, candidate: &Candidate) -> String {
     // RFC 8445 §5.1.2.1: a type preference of 126 for host candidates; RFC 6544 §4.2 wants TCP
     // below UDP.
     let (word, preference, kind) = match candidate.transport {
-        Transport::Udp => ("udp", 126, ""),
+        Transport::Udp | Transport::Relay => ("udp", 126, ""),
         Transport::Tcp => ("tcp", 90, " tcptype passive"),
     };
     let priority = (preference << 24) + (local << 8) + 255;

@@ -1,0 +1,57 @@
+// Every way to reach the server: relays, TCP where UDP is blocked, IPv6. Two speakers each time.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { browser, chosenPaths, keepConnections, open, serve, until } from "./harness.mjs";
+
+const CAMERA = ["--use-fake-device-for-media-stream=fps=10"];
+
+/** Goes live, and waits until the other speaker's picture moves here. */
+async function speak(context, base, name) {
+  const page = await open(context, `${base}/publish/demo?name=${name}&identity=${name}`);
+  await page.getByRole("button", { name: "Go live" }).click();
+  await page.waitForFunction(() => document.documentElement.dataset.publishing === "live", null, { timeout: 20_000 });
+  return page;
+}
+
+async function untilSeesAnother(page) {
+  await until(() => page.evaluate(() => [...document.querySelectorAll("#stage .tile video")]
+    .some((video) => video.getVideoPlaybackQuality().totalVideoFrames > 5)), { timeout: 30_000 });
+}
+
+/** Two pages that may connect only so, and the paths that their connections took. */
+async function meet(t, { server = {}, flags = [], settings = {} }) {
+  const { base } = await serve(t, server);
+  const context = await browser(t, { args: [...CAMERA, ...flags] });
+  await context.addInitScript(keepConnections, settings);
+  const pages = [await speak(context, base, "ann"), await speak(context, base, "bob")];
+  for (const page of pages) await untilSeesAnother(page);
+  const paths = (await Promise.all(pages.map(chosenPaths))).flat();
+  assert.equal(paths.length, 4, "each has a connection to send and one to receive");
+  for (const page of pages) assert.deepEqual(page.complaints, []);
+  return paths;
+}
+
+const RELAY_ONLY = { iceTransportPolicy: "relay" };
+/** A browser whose network has no UDP, as company policies say. */
+const NO_UDP = ["--force-webrtc-ip-handling-policy=disable_non_proxied_udp"];
+
+test("through the server's TURN over UDP", { timeout: 120_000 }, async (t) => {
+  const paths = await meet(t, { server: { env: { AMPHI_RTC_TCP: "false" } }, settings: RELAY_ONLY });
+  for (const path of paths) assert.deepEqual([path.kind, path.relay], ["relay", "udp"]);
+});
+
+test("through the server's TURN over TCP", { timeout: 120_000 }, async (t) => {
+  const paths = await meet(t, { settings: RELAY_ONLY, flags: NO_UDP });
+  for (const path of paths) assert.deepEqual([path.kind, path.relay], ["relay", "tcp"]);
+});
+
+test("by TCP where UDP is blocked", { timeout: 120_000 }, async (t) => {
+  const paths = await meet(t, { server: { env: { AMPHI_RTC_TURN: "false" } }, flags: NO_UDP });
+  for (const path of paths) assert.equal(path.protocol, "tcp");
+});
+
+test("by IPv6", { timeout: 120_000 }, async (t) => {
+  const paths = await meet(t, { server: { rtc: "[::1]:0" } });
+  for (const path of paths) assert.equal(path.address, "::1");
+});
