@@ -1,12 +1,22 @@
 //! Every metric, once: its name, its unit, its meaning.
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 pub const ROOMS: &str = "amphi_rooms";
 pub const BROADCASTS: &str = "amphi_broadcasts";
 pub const PARTICIPANTS: &str = "amphi_participants";
-pub const RTP_PACKETS: &str = "amphi_rtp_packets_total";
+pub const RTC_CONNECTIONS: &str = "amphi_rtc_connections";
+pub const RTC_ROUND_TRIP: &str = "amphi_rtc_round_trip_seconds";
+pub const RTC_JITTER: &str = "amphi_rtc_jitter_seconds";
+pub const RTC_LOSS: &str = "amphi_rtc_loss_ratio";
+pub const RTC_BYTES: &str = "amphi_rtc_bytes_total";
+pub const RTC_PACKETS: &str = "amphi_rtc_packets_total";
+pub const RTC_RESENT: &str = "amphi_rtc_resent_total";
+pub const RTC_NACKS: &str = "amphi_rtc_nacks_total";
+pub const RTC_KEY_FRAMES_WANTED: &str = "amphi_rtc_key_frames_wanted_total";
+pub const RTC_PAUSED: &str = "amphi_rtc_paused_tracks";
+pub const RTC_FAILURES: &str = "amphi_rtc_failures_total";
 pub const PROGRAM_RESTARTS: &str = "amphi_program_restarts_total";
 pub const PARTS: &str = "amphi_parts_total";
 pub const PART_DELAY: &str = "amphi_part_delay_seconds";
@@ -17,21 +27,68 @@ pub const RECORDING_WAITING_BYTES: &str = "amphi_recording_waiting_bytes";
 /// The delays that a part can have, in seconds.
 const PART_DELAY_BUCKETS: &[f64] = &[0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 5.0];
 
+/// Round trips and jitter, in seconds.
+const PATH_BUCKETS: &[f64] = &[0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
+
+/// Shares of packets.
+const LOSS_BUCKETS: &[f64] = &[0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5];
+
 /// Installs the recorder of this process; call it once.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(
-            metrics_exporter_prometheus::Matcher::Full(PART_DELAY.to_owned()),
-            PART_DELAY_BUCKETS,
-        )?
-        .install_recorder()?;
+    let mut builder = PrometheusBuilder::new();
+    for (metric, buckets) in [
+        (PART_DELAY, PART_DELAY_BUCKETS),
+        (RTC_ROUND_TRIP, PATH_BUCKETS),
+        (RTC_JITTER, PATH_BUCKETS),
+        (RTC_LOSS, LOSS_BUCKETS),
+    ] {
+        builder = builder.set_buckets_for_metric(Matcher::Full(metric.to_owned()), buckets)?;
+    }
+    let handle = builder.install_recorder()?;
     describe_gauge!(ROOMS, Unit::Count, "Rooms that exist");
     describe_gauge!(BROADCASTS, Unit::Count, "Broadcasts that run");
     describe_gauge!(PARTICIPANTS, Unit::Count, "Participants in all rooms");
-    describe_counter!(
-        RTP_PACKETS,
+    describe_gauge!(
+        RTC_CONNECTIONS,
         Unit::Count,
-        "Media packets received from publishers"
+        "WebRTC connections, by transport: udp, tcp, relay, or none yet"
+    );
+    describe_histogram!(
+        RTC_ROUND_TRIP,
+        Unit::Seconds,
+        "Round trips of all connections, sampled"
+    );
+    describe_histogram!(
+        RTC_JITTER,
+        Unit::Seconds,
+        "Jitter of each track, sampled, by direction"
+    );
+    describe_histogram!(
+        RTC_LOSS,
+        "Share of a track's packets lost between two samples, before they were sent again, by direction"
+    );
+    describe_counter!(RTC_BYTES, Unit::Bytes, "RTP carried, by direction");
+    describe_counter!(RTC_PACKETS, Unit::Count, "RTP packets, by direction");
+    describe_counter!(RTC_RESENT, Unit::Count, "RTP packets sent again");
+    describe_counter!(
+        RTC_NACKS,
+        Unit::Count,
+        "Packets asked for again, by direction of the media"
+    );
+    describe_counter!(
+        RTC_KEY_FRAMES_WANTED,
+        Unit::Count,
+        "Key frames asked for, by direction of the media"
+    );
+    describe_gauge!(
+        RTC_PAUSED,
+        Unit::Count,
+        "Tracks that do not fit their subscriber's path now"
+    );
+    describe_counter!(
+        RTC_FAILURES,
+        Unit::Count,
+        "Connections that failed, by kind"
     );
     describe_counter!(
         PROGRAM_RESTARTS,

@@ -319,6 +319,11 @@ async fn a_full_server_says_when_to_come_again() {
         .await
         .expect("answered");
     let links: Vec<_> = first.headers().get_all("link").iter().collect();
+    assert_eq!(
+        links.len(),
+        4,
+        "the server's own relay, by UDP and TCP, comes last"
+    );
     assert_eq!(links[0], r#"<stun:s.example.net>; rel="ice-server""#);
     assert_eq!(
         links[1],
@@ -331,4 +336,63 @@ async fn a_full_server_says_when_to_come_again() {
     assert_eq!(left.status(), StatusCode::OK);
     tokio::time::sleep(Duration::from_millis(300)).await;
     publish(&server).await;
+}
+
+#[tokio::test]
+async fn a_publisher_who_never_came_is_explained() {
+    let server = Server::start();
+    let made = post(&server, "/whip/lobby?name=Ann", OFFER).send().await;
+    let made = made.expect("answered");
+    assert_eq!(made.status(), StatusCode::CREATED);
+    let path = server.url("/api/v1/rooms/lobby/participants");
+    let get = async |url: String| -> serde_json::Value {
+        let response = reqwest::get(url).await.expect("answered");
+        response.json().await.expect("JSON")
+    };
+    let list = get(path.clone()).await;
+    let id = list["items"][0]["id"].as_str().expect("an id").to_owned();
+    let url = format!("{path}/{id}");
+    let before = get(url.clone()).await;
+    assert_eq!(before["presence"], "joining");
+    assert_eq!(
+        before["connections"][0]["transport"],
+        serde_json::Value::Null
+    );
+    assert_eq!(before["last_failure"], serde_json::Value::Null);
+    let patch = ask(&server, "PATCH", header(&made, "location"))
+        .header("content-type", "application/trickle-ice-sdpfrag")
+        .header("if-match", header(&made, "etag"))
+        .body("m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=candidate:1 1 udp 1 8.8.8.8 4000 typ srflx\r\n");
+    assert_eq!(patch.send().await.expect("answered").status(), 204);
+
+    // It is given twenty seconds to connect.
+    let since = std::time::Instant::now();
+    let failed = loop {
+        let now = get(url.clone()).await;
+        if now["last_failure"].is_object() {
+            break now;
+        }
+        assert!(since.elapsed() < Duration::from_secs(60), "{now}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    assert_eq!(failed["name"], "Ann");
+    let failure = &failed["last_failure"];
+    // The server under test is told by a loopback address alone.
+    assert_eq!(failure["failure"], "private-addresses");
+    assert!(
+        failure["remedy"]
+            .as_str()
+            .is_some_and(|text| text.contains("rtc.public_addresses"))
+    );
+    assert_eq!(
+        failure["remote_candidates"][0],
+        "candidate:1 1 udp 1 8.8.8.8 4000 typ srflx"
+    );
+    assert_eq!(failure["checks_received"], 0);
+    check(
+        ask(&server, "GET", "/api/v1/rooms/lobby/participants/nobody"),
+        404,
+        "lists who is",
+    )
+    .await;
 }

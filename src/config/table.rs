@@ -63,6 +63,9 @@ settings! {
         /// Addresses that clients are told to connect to, for a server behind NAT. Empty: those
         /// of this machine's interfaces.
         public_addresses: Vec<IpAddr> = "[]";
+        /// A STUN server ("host:port") that is asked at start for this machine's public address,
+        /// where `public_addresses` is empty. The port must lead here unchanged. Empty: none.
+        stun_server: String = "\"\"";
         /// Whether clients may connect by TCP too, where UDP is blocked (ICE-TCP, RFC 6544).
         tcp: bool = "true";
         /// Threads that forward media; the connections of one room share one. 0: one for each core.

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use super::auth::{Authority, Denied};
+use super::participants::ParticipantDetail;
 use crate::problem::Problem;
 use crate::room::{BroadcastId, MediaKind, ParticipantId, Refused, Role, RoomId};
 
@@ -22,6 +23,9 @@ pub trait House: Send + Sync + 'static {
     /// `None` for a room that does not exist.
     fn room(&self, id: &RoomId) -> Option<RoomView>;
     fn participants(&self, id: &RoomId) -> Vec<ParticipantView>;
+    /// `None` for one who is not here, and whose connection has not failed lately.
+    fn participant(&self, room: RoomId, id: ParticipantId)
+    -> Answer<'_, Option<ParticipantDetail>>;
     fn start_broadcast(&self, id: &RoomId) -> Result<BroadcastId, Refused>;
     fn stop_broadcast(&self, id: &RoomId) -> Result<(), Refused>;
     fn recordings(&self) -> Answer<'_, Vec<RecordingView>>;
@@ -55,7 +59,7 @@ pub struct ParticipantView {
     pub id: ParticipantId,
     pub name: String,
     pub role: Role,
-    /// `joining`, `connected` or `away`
+    /// `attending`, `joining`, `connected`, `away` or `left`
     pub presence: &'static str,
     pub tracks: Vec<TrackView>,
 }
@@ -94,6 +98,10 @@ pub fn routes(house: Arc<dyn House>, authority: Authority) -> Router {
         .route("/api/v1/rooms", get(list_rooms))
         .route("/api/v1/rooms/{room}", get(show_room))
         .route("/api/v1/rooms/{room}/participants", get(list_participants))
+        .route(
+            "/api/v1/rooms/{room}/participants/{id}",
+            get(show_participant),
+        )
         .route("/api/v1/rooms/{room}/broadcast", post(start).delete(stop))
         .route("/api/v1/recordings", get(list_recordings))
         .route(
@@ -128,6 +136,23 @@ async fn list_participants(
     Ok(fresh(Items {
         items: api.house.participants(&room),
     }))
+}
+
+async fn show_participant(
+    State(api): State<Api>,
+    Path((room, id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let room = room_id(&room)?;
+    api.may(&headers, &room, Role::may_direct)?;
+    let unknown = || {
+        let detail = "nobody of this id is here, and none of this id failed to connect lately; \
+                      GET /api/v1/rooms/{room}/participants lists who is";
+        Problem::new(StatusCode::NOT_FOUND, detail)
+    };
+    let id = id.parse().map_err(|_| unknown())?;
+    let found = api.house.participant(room, id).await;
+    found.ok().flatten().map(fresh).ok_or_else(unknown)
 }
 
 async fn start(

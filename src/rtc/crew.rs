@@ -59,6 +59,7 @@ pub(super) struct Wishes {
     pub agreed: BTreeMap<ConnectionId, Vec<SendMedia>>,
     pub sources: BTreeMap<(ConnectionId, Slot), Option<Source>>,
     pub views: BTreeMap<(ConnectionId, Slot), View>,
+    pub candidates: BTreeMap<ConnectionId, Vec<String>>,
 }
 
 impl Wishes {

@@ -29,6 +29,9 @@ use super::{socket, tcp};
 /// more is an overload.
 const MAX_COMMANDS: usize = 4096;
 
+/// Candidates of a peer that wait for the worker.
+const MAX_CANDIDATES: usize = 32;
+
 const SECRET_LEN: usize = 32;
 
 /// Free ports that are tried.
@@ -142,9 +145,16 @@ impl Rtc {
             secret: secret.clone(),
             addresses: ips.to_vec(),
             port: local.port(),
-            max_clients: settings.max_connections,
+            max_clients: match settings.turn {
+                true => settings.max_connections,
+                false => 0,
+            },
         };
         let ice = ice::Settings {
+            candidates: ips
+                .iter()
+                .map(|ip| SocketAddr::new(*ip, local.port()))
+                .collect(),
             connect_timeout: settings.connect_timeout,
             consent_timeout: settings.consent_timeout,
             vanish_timeout: settings.vanish_timeout,
@@ -168,7 +178,7 @@ impl Rtc {
                 identity: identity.clone(),
                 crew: crew.clone(),
                 ice: ice.clone(),
-                turn: settings.turn.then(|| turn.clone()),
+                turn: turn.clone(),
                 max_connections: settings.max_connections,
                 commands,
             };
@@ -296,6 +306,18 @@ impl Rtc {
         answered.await.ok()?
     }
 
+    /// Measurements of all connections.
+    pub async fn survey(&self) -> Vec<(ConnectionId, ConnectionStats)> {
+        let mut all = Vec::new();
+        for member in self.crew.all() {
+            let (answer, answered) = oneshot::channel();
+            if command(member, Command::Survey(answer)).is_ok() {
+                all.extend(answered.await.unwrap_or_default());
+            }
+        }
+        all
+    }
+
     /// Ends a connection; never lost, never waits. So with all that follow.
     pub fn close(&self, id: ConnectionId) {
         self.wish(id, |wishes| {
@@ -327,6 +349,15 @@ impl Rtc {
     pub fn set_view(&self, id: ConnectionId, slot: Slot, view: View) {
         self.wish(id, |wishes| {
             wishes.views.insert((id, slot), view);
+        });
+    }
+
+    /// What a peer says of its addresses: for the verdict, should it not connect.
+    pub fn add_remote_candidates(&self, id: ConnectionId, mut candidates: Vec<String>) {
+        self.wish(id, |wishes| {
+            let known = wishes.candidates.entry(id).or_default();
+            candidates.truncate(MAX_CANDIDATES.saturating_sub(known.len()));
+            known.append(&mut candidates);
         });
     }
 

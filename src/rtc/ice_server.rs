@@ -61,6 +61,7 @@ impl std::str::FromStr for IceServer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     #[test]
     fn ice_servers_are_read_from_one_line() {
         let check = |text: &str, expect: Option<(&str, Option<(&str, &str)>)>| {
@@ -84,7 +85,11 @@ mod tests {
                 Some(("ann", "a@b")),
             )),
         );
-        check("turn:turn.example.net", None);
+        check(
+            "turn:turn.example.net",
+            Some(("turn:turn.example.net", None)),
+        );
+        check("turn:ann@turn.example.net", None);
         check("https://example.net", None);
         check("stun:a\"b", None);
     }

@@ -2,7 +2,8 @@
 //!
 //! [`core`] decides, the files beside it move bytes: [`socket`] (UDP with GRO and GSO), [`tcp`],
 //! [`demux`] (whose datagram), [`worker`] (a thread's loop over many connections), [`crew`] (all
-//! the workers) and [`handle`], by which the house uses them. A publisher's packets come out at
+//! the workers), [`handle`], by which the house uses them, and [`reach`], which tries at start where
+//! clients will be sent. A publisher's packets come out at
 //! its [`Sink`], called on the worker's thread, and at every subscriber in the same room.
 //!
 //! [`Sink`]: core::Sink
@@ -12,6 +13,7 @@ pub mod crew;
 pub mod demux;
 pub mod handle;
 pub mod ice_server;
+pub mod reach;
 pub mod roster;
 pub mod session;
 pub mod socket;

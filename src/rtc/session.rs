@@ -23,11 +23,12 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use self::attendance::Attendance;
 use self::messages::{ClientMessage, ServerMessage};
-use super::Rtc;
+use super::core::verdict::Verdict;
 use super::roster::Roster;
 use super::whip::Refused;
 use super::whip::problems::no_such;
 use super::whip::resource::room_id;
+use super::{ConnectionId, Rtc};
 use crate::room::{ParticipantId, RoomId};
 
 /// Who connects must say at once who they are.
@@ -64,6 +65,9 @@ pub trait Seat: Send + Sync {
     fn say(&self, said: Said);
     /// Whether another session of the same participant took the place.
     fn is_taken(&self) -> bool;
+    /// The session's connection, from now on.
+    fn connects(&self, connection: ConnectionId);
+    fn failed(&self, verdict: Verdict);
 }
 
 /// A message to the room: chat, a reaction, a raised hand.

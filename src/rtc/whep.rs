@@ -14,7 +14,7 @@ use axum::routing::{options, post};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::{Notify, watch};
 
-use super::core::sdp::{self, Offer, Published, offer};
+use super::core::sdp::{self, Offer, Published, fragment, offer};
 use super::core::send::sender::Slot;
 use super::core::{Event, ReceivedRtp, SenderReport, Sink, TrackId};
 use super::roster::{Entry as RosterEntry, Roster};
@@ -111,6 +111,7 @@ async fn play(
         .open(agreement, Box::new(sink))
         .await
         .map_err(|e| transport(&e))?;
+    rtc.add_remote_candidates(connection, fragment::candidates(&text));
     let slots = carried.iter().filter_map(|at| tracks.get(*at)).cloned();
     let follow = Follow {
         rtc: rtc.clone(),

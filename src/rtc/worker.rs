@@ -20,6 +20,7 @@ use super::core::receive::receiver::Output;
 use super::core::sdp::agreement::{Agreement, IceCredentials};
 use super::core::send::sender::{SendEvent, Slot};
 use super::core::turn::{self, Turn};
+use super::core::verdict::Verdict;
 use super::core::{CloseReason, Event, LayerInfo, ReceivedRtp, SenderReport, Sink, TrackId};
 use super::crew::{Crew, Shared, Source};
 use super::demux::{ConnectionId, Demux};
@@ -54,6 +55,8 @@ pub enum Command {
         answer: oneshot::Sender<Result<(), Error>>,
     },
     Stats(ConnectionId, oneshot::Sender<Option<ConnectionStats>>),
+    /// Of all.
+    Survey(oneshot::Sender<Vec<(ConnectionId, ConnectionStats)>>),
     /// One that came elsewhere: by TCP, or to another worker's socket.
     Datagram(Path, Vec<u8>),
     /// A peer's datagrams go there from now on.
@@ -73,7 +76,7 @@ pub struct Duty {
     pub identity: Arc<Identity>,
     pub crew: Arc<Crew>,
     pub ice: ice::Settings,
-    pub turn: Option<turn::Settings>,
+    pub turn: turn::Settings,
     pub max_connections: usize,
     pub commands: mpsc::Receiver<Command>,
 }
@@ -103,7 +106,7 @@ pub struct Worker {
     /// Whose peers the kernel sends to our socket, though they are other workers'.
     foreign: HashMap<Place, usize>,
     streams: HashMap<SocketAddr, Stream>,
-    turn: Option<Turn>,
+    turn: Turn,
     peers: BTreeMap<ConnectionId, Peer>,
     timers: BTreeSet<(Instant, ConnectionId)>,
     /// Connections to drain before the loop waits again.
@@ -154,9 +157,7 @@ pub fn run(duty: Duty) -> io::Result<()> {
             demux: Demux::default(),
             foreign: HashMap::new(),
             streams: HashMap::new(),
-            turn: duty
-                .turn
-                .map(|settings| Turn::new(settings, duty.number, duty.crew.len(), Instant::now())),
+            turn: Turn::new(duty.turn, duty.number, duty.crew.len(), Instant::now()),
             peers: BTreeMap::new(),
             timers: BTreeSet::new(),
             touched: BTreeSet::new(),
@@ -175,7 +176,7 @@ impl Worker {
         loop {
             let wake = async {
                 let timer = self.timers.first().map(|(at, _)| *at);
-                let turn = self.turn.as_ref().and_then(Turn::poll_timeout);
+                let turn = self.turn.poll_timeout();
                 match [timer, turn, self.held_until()].into_iter().flatten().min() {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
                     None => std::future::pending().await,
@@ -197,6 +198,7 @@ impl Worker {
             let now = Instant::now();
             self.handle_wishes(now);
             self.fire_timers(now);
+            self.turn.handle_timeout(now);
             self.relay(now);
             self.drain(now);
             if shared.is_stopped() {
@@ -223,9 +225,7 @@ impl Worker {
             } = self;
             let more = socket.receive(|path, datagram| {
                 if turn::is_turn(datagram) {
-                    if let Some(turn) = turn {
-                        turn.handle_client(path, datagram, unix_s(), now);
-                    }
+                    turn.handle_client(path, datagram, unix_s(), now);
                     return;
                 }
                 match demux.route(path.place(), datagram) {
@@ -264,25 +264,24 @@ impl Worker {
                 let peer = self.peers.get_mut(&id);
                 let _ = answer.send(peer.map(|peer| peer.connection.stats(now)));
             }
+            Command::Survey(answer) => {
+                let peers = self.peers.iter_mut();
+                let all = peers.map(|(id, peer)| (*id, peer.connection.stats(now)));
+                let _ = answer.send(all.collect());
+            }
             Command::Datagram(path, datagram) => self.take_handed(path, &datagram, now),
             Command::TcpOpened(remote, stream) => {
                 self.streams.insert(remote, stream);
             }
             Command::TcpClosed(remote) => {
                 self.streams.remove(&remote);
-                if let Some(turn) = &mut self.turn {
-                    turn.forget((Transport::Tcp, remote));
-                }
+                self.turn.forget((Transport::Tcp, remote));
             }
             Command::Turn(path, message) => {
-                if let Some(turn) = &mut self.turn {
-                    turn.handle_client(path, &message, unix_s(), now);
-                }
+                self.turn.handle_client(path, &message, unix_s(), now);
             }
             Command::Relayed(path, datagram) => {
-                if let Some(turn) = &mut self.turn {
-                    turn.handle_connection(path, &datagram, now);
-                }
+                self.turn.handle_connection(path, &datagram, now);
             }
         }
     }
@@ -376,6 +375,11 @@ impl Worker {
                 self.touched.insert(id);
             }
         }
+        for (id, candidates) in wishes.candidates {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.connection.add_remote_candidates(candidates);
+            }
+        }
         let stopped = self.shared.is_stopped();
         let closing: Vec<ConnectionId> = match stopped {
             true => self.peers.keys().copied().collect(),
@@ -459,8 +463,7 @@ impl Worker {
         }
         self.send(now);
         // What went to relayed addresses comes out of their clients' side.
-        if self.turn.is_some() {
-            self.relay(now);
+        if self.relay(now) {
             self.send(now);
         }
         self.shared
@@ -487,7 +490,7 @@ impl Worker {
             }
             let owner = Turn::worker_of(path.remote, crew.len());
             for datagram in datagrams.chunks(len.max(1)) {
-                if let Some(turn) = turn.as_mut().filter(|_| owner == *number) {
+                if owner == *number {
                     turn.handle_connection(path, datagram, now);
                 } else if let Some(member) = crew.worker(owner) {
                     // Full: lost, as in any queue.
@@ -499,13 +502,11 @@ impl Worker {
         outbox.clear();
     }
 
-    /// What our TURN has for its clients and for connections.
-    fn relay(&mut self, now: Instant) {
-        let Some(turn) = &mut self.turn else {
-            return;
-        };
-        turn.handle_timeout(now);
-        while let Some(output) = self.turn.as_mut().and_then(Turn::poll_output) {
+    /// What our TURN has for its clients and for connections; whether it had anything.
+    fn relay(&mut self, now: Instant) -> bool {
+        let mut had = false;
+        while let Some(output) = self.turn.poll_output() {
+            had = true;
             match output {
                 turn::Output::ToClient(path, message) => self.outbox.push(path, &message),
                 turn::Output::ToConnection(path, datagram) => {
@@ -518,6 +519,7 @@ impl Worker {
                 }
             }
         }
+        had
     }
 
     /// From publishers to their subscribers, and the wishes of these back.
@@ -767,8 +769,10 @@ impl Peer {
                             }
                         }
                         Event::AudioLevel(..) | Event::LayerChosen(..) => {}
-                        Event::Closed(reason @ CloseReason::Refused) => {
-                            warn!(connection = %id, ?reason, "closed");
+                        Event::Failed(verdict) => {
+                            let Verdict { failure, seen } = verdict.as_ref();
+                            let (reason, remedy) = (failure.reason(), failure.remedy());
+                            warn!(connection = %id, failure = failure.name(), reason, remedy, ?seen, "a connection failed");
                         }
                         event => info!(connection = %id, ?event, "peer"),
                     }

@@ -9,6 +9,8 @@ use super::publisher::Publisher;
 use super::rooms::{NoRoomLeft, Rooms};
 use crate::control::auth::{Authority, Claims, Denied};
 use crate::room::{Command, Refused as RoomRefused, Role, RoomId, Session};
+use crate::rtc::ConnectionId;
+use crate::rtc::core::verdict::Verdict;
 use crate::rtc::roster::Roster;
 use crate::rtc::session::{EnterRequest, Entered, Said, Seat, Stage};
 use crate::rtc::whep::Audience;
@@ -149,6 +151,14 @@ impl Seat for RoomSeat {
 
     fn is_taken(&self) -> bool {
         !self.room.is_attended_by(self.session)
+    }
+
+    fn connects(&self, connection: ConnectionId) {
+        self.room.attends_by(self.session, connection);
+    }
+
+    fn failed(&self, verdict: Verdict) {
+        self.room.connection_failed(self.session, verdict);
     }
 }
 

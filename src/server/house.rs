@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use super::participants;
 use super::rooms::Rooms;
-use crate::control::api::{
-    self, Answer, BroadcastView, ParticipantView, RecordingView, RoomView, TrackView,
-};
-use crate::room::{BroadcastId, Participant, Presence, Refused, RoomId};
+use crate::control::api::{self, Answer, BroadcastView, ParticipantView, RecordingView, RoomView};
+use crate::control::participants::ParticipantDetail;
+use crate::room::{BroadcastId, ParticipantId, Refused, RoomId};
+use crate::rtc::Rtc;
 use crate::vod::Archive;
 
 pub struct House {
     pub rooms: Arc<Rooms>,
+    pub rtc: Rtc,
     pub archive: Option<Archive>,
 }
 
@@ -44,7 +46,27 @@ impl api::House for House {
         let Some(room) = self.rooms.find(id) else {
             return Vec::new();
         };
-        room.show(|state, _, _| state.participants().into_iter().map(participant).collect())
+        room.show(|state, _, _| {
+            state
+                .participants()
+                .into_iter()
+                .map(participants::view)
+                .collect()
+        })
+    }
+
+    fn participant(
+        &self,
+        room: RoomId,
+        id: ParticipantId,
+    ) -> Answer<'_, Option<ParticipantDetail>> {
+        Box::pin(async move {
+            let room = self.rooms.find(&room);
+            match room.and_then(|room| room.participant(id)) {
+                Some(known) => Ok(participants::detail(known, &self.rtc).await),
+                None => Ok(None),
+            }
+        })
     }
 
     fn start_broadcast(&self, id: &RoomId) -> Result<BroadcastId, Refused> {
@@ -92,29 +114,6 @@ impl api::House for House {
                 Some(archive) => archive.delete(id).await.map_err(|e| e.to_string()),
             }
         })
-    }
-}
-
-fn participant(participant: &Participant) -> ParticipantView {
-    ParticipantView {
-        id: participant.id,
-        name: participant.name.clone(),
-        role: participant.role,
-        presence: match participant.presence {
-            Presence::Attending => "attending",
-            Presence::Joining(_) => "joining",
-            Presence::Connected(_) => "connected",
-            Presence::Away { .. } => "away",
-        },
-        tracks: participant
-            .tracks
-            .values()
-            .map(|track| TrackView {
-                kind: track.kind,
-                codec: track.codec,
-                muted: track.muted,
-            })
-            .collect(),
     }
 }
 

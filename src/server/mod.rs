@@ -2,13 +2,15 @@
 //!
 //! [`serve`] is the way in. Then [`rooms`] (all rooms), [`open_room`] (one of them),
 //! [`broadcast`] (its program on the way to the audience), [`admission`] (publishers on the way
-//! in), [`settings`] (the table's settings onto each part's own) and [`http`].
+//! in), [`settings`] (the table's settings onto each part's own), [`meter`] and [`http`].
 
 mod admission;
 mod broadcast;
 mod house;
 mod http;
+mod meter;
 mod open_room;
+mod participants;
 mod publisher;
 mod recordings;
 mod rooms;

@@ -3,12 +3,13 @@
 //! Commands come from any thread (HTTP, the transport's workers, timers) and are carried out at
 //! once: nothing here waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::{broadcast, watch};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::broadcast::{Broadcast, Staged, TrackKey};
@@ -20,6 +21,7 @@ use crate::room::{
     Session, TrackNumber, TrackSource,
 };
 use crate::rtc::ConnectionId;
+use crate::rtc::core::verdict::Verdict;
 use crate::rtc::core::{TrackId, TrackInfo};
 use crate::rtc::roster::{Entry, Roster, RosterTrack};
 use crate::rtc::session::Said;
@@ -29,6 +31,9 @@ pub type Routes = Arc<BTreeMap<TrackNumber, Route>>;
 
 /// One input of the running program.
 pub type Route = (Feed, InputId);
+
+/// Failures that are remembered.
+const MAX_FAILURES: usize = 50;
 
 /// Messages of the room that a slow session has not read yet.
 const MAX_SAID: usize = 64;
@@ -52,11 +57,33 @@ pub struct OpenRoom {
 struct State {
     room: Room,
     connections: BTreeMap<Session, Connection>,
+    /// By which those who attend see and hear the others.
+    attending: BTreeMap<Session, ConnectionId>,
+    /// Of those who are here, and of some who are not any more; oldest first.
+    failures: VecDeque<Failed>,
     broadcast: Option<Broadcast>,
     /// The playlist that is served: of the broadcast, or of the last one for a while.
     live: Option<Arc<Live>>,
     ended_at: Option<Instant>,
     last_recording: Option<BroadcastId>,
+}
+
+/// Why somebody's connection failed.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    pub participant: ParticipantId,
+    pub name: String,
+    pub role: Role,
+    pub at: DateTime<Utc>,
+    pub verdict: Verdict,
+}
+
+/// What is known of one participant, present or not.
+pub struct Known {
+    pub participant: Option<Participant>,
+    pub publishes_by: Option<ConnectionId>,
+    pub attends_by: Option<ConnectionId>,
+    pub failed: Option<Failed>,
 }
 
 struct Connection {
@@ -72,6 +99,8 @@ impl OpenRoom {
         let state = State {
             room: Room::new(id.clone(), tools.room.clone()),
             connections: BTreeMap::new(),
+            attending: BTreeMap::new(),
+            failures: VecDeque::new(),
             broadcast: None,
             live: None,
             ended_at: None,
@@ -195,6 +224,54 @@ impl OpenRoom {
         );
     }
 
+    /// The connection by which an attending session sees and hears the others.
+    pub fn attends_by(&self, session: Session, id: ConnectionId) {
+        self.lock().attending.insert(session, id);
+    }
+
+    /// Remembers why a connection of a participant failed.
+    pub fn connection_failed(&self, session: Session, verdict: Verdict) {
+        let mut state = self.lock();
+        let mut participants = state.room.participants().into_iter();
+        let whose = participants
+            .find(|p| p.presence.session() == Some(session) || p.attending == Some(session));
+        let Some((participant, name, role)) = whose.map(|p| (p.id, p.name.clone(), p.role)) else {
+            return;
+        };
+        let failure = verdict.failure.name();
+        warn!(room = %self.id, %participant, name, failure, "a participant's connection failed");
+        metrics::counter!(crate::metrics::RTC_FAILURES, "kind" => failure).increment(1);
+        state.failures.retain(|f| f.participant != participant);
+        if state.failures.len() == MAX_FAILURES {
+            state.failures.pop_front();
+        }
+        state.failures.push_back(Failed {
+            participant,
+            name,
+            role,
+            at: Utc::now(),
+            verdict,
+        });
+    }
+
+    pub fn participant(&self, id: ParticipantId) -> Option<Known> {
+        let state = self.lock();
+        let mut participants = state.room.participants().into_iter();
+        let participant = participants.find(|p| p.id == id).cloned();
+        let failed = state.failures.iter().find(|f| f.participant == id).cloned();
+        if participant.is_none() && failed.is_none() {
+            return None;
+        }
+        let session = participant.as_ref().and_then(|p| p.presence.session());
+        let attending = participant.as_ref().and_then(|p| p.attending);
+        Some(Known {
+            publishes_by: session.and_then(|session| state.connections.get(&session)?.id),
+            attends_by: attending.and_then(|session| state.attending.get(&session).copied()),
+            participant,
+            failed,
+        })
+    }
+
     /// So many play a track in real time now.
     pub fn played(&self, session: Session, number: TrackNumber, count: usize) {
         let mut state = self.lock();
@@ -209,6 +286,10 @@ impl OpenRoom {
         let mut state = self.lock();
         let gone = match command {
             Command::Left(session) | Command::Lost(session) => Some(session),
+            Command::Unattend(session) => {
+                state.attending.remove(&session);
+                None
+            }
             _ => None,
         };
         let _ = self.carry_out(&mut state, command);

@@ -98,6 +98,7 @@ impl Sink for Publisher {
                 self.room.played(session, TrackNumber(track.0), count);
             }
             Event::LayerChosen(..) => {}
+            Event::Failed(verdict) => self.room.connection_failed(session, *verdict),
             Event::Closed(CloseReason::Asked | CloseReason::PeerLeft) => {
                 self.room.tell(Command::Left(session))
             }

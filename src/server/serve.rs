@@ -81,12 +81,14 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         });
         let rooms = Rooms::new(tools);
         let keeping = tokio::spawn(rooms.clone().keep());
+        let metering = tokio::spawn(super::meter::keep(rtc.clone()));
         if let Some(archive) = archive.clone() {
             tokio::spawn(super::recordings::keep(archive, config.recording.keep_for));
         }
 
         let house = Arc::new(House {
             rooms: rooms.clone(),
+            rtc: rtc.clone(),
             archive: archive.clone(),
         });
         let door = Arc::new(Door {
@@ -116,6 +118,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let serving = tokio::spawn(http::serve(listener, front, stop_http.clone()));
 
         announce(address, arguments.dev);
+        let testing = tokio::spawn(test_addresses(rtc.clone(), arguments.dev));
         wait_for_signal().await?;
         eprintln!("Ending broadcasts and finishing recordings; a second signal leaves at once.");
         tokio::spawn(async {
@@ -130,6 +133,8 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         }
         rtc.shutdown();
         keeping.abort();
+        metering.abort();
+        testing.abort();
         stop_http.cancel();
         let _ = serving.await;
         info!("left in order");
@@ -206,6 +211,22 @@ fn announce(address: SocketAddr, dev: bool) {
         ip => ip.to_string(),
     };
     println!("Amphi is ready at http://{host}:{}/", address.port());
+}
+
+/// Says where clients will be told to connect to, and warns of what cannot work.
+async fn test_addresses(rtc: rtc::Rtc, dev: bool) {
+    let told = rtc::reach::test(&rtc).await;
+    for rtc::reach::Told {
+        address,
+        answers_udp,
+        answers_tcp,
+    } in &told
+    {
+        info!(%address, answers_udp, answers_tcp, "WebRTC clients are told this address");
+    }
+    for warning in rtc::reach::warnings(&told, dev) {
+        warn!("{warning}");
+    }
 }
 
 async fn wait_for_signal() -> std::io::Result<()> {

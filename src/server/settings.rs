@@ -41,7 +41,7 @@ pub fn rtc(config: &Config, dev: bool) -> anyhow::Result<rtc::Settings> {
     Ok(rtc::Settings {
         bind: config.rtc.listen,
         dual_stack: matches!(config.rtc.listen.ip(), IpAddr::V6(ip) if ip.is_unspecified()),
-        public_addresses: config.rtc.public_addresses.clone(),
+        public_addresses: public_addresses(config)?,
         loopback: dev,
         tcp: config.rtc.tcp,
         turn: config.rtc.turn,
@@ -57,6 +57,18 @@ pub fn rtc(config: &Config, dev: bool) -> anyhow::Result<rtc::Settings> {
         max_connections: config.rtc.max_connections,
         ..defaults
     })
+}
+
+/// Those that are set, or the one that the STUN server sees.
+fn public_addresses(config: &Config) -> anyhow::Result<Vec<IpAddr>> {
+    let (set, server) = (&config.rtc.public_addresses, &config.rtc.stun_server);
+    if !set.is_empty() || server.is_empty() {
+        return Ok(set.clone());
+    }
+    let seen = rtc::reach::public_address(server).with_context(|| {
+        format!("rtc.stun_server: {server} was asked for this server's public address; set rtc.public_addresses to do without it")
+    })?;
+    Ok(vec![seen])
 }
 
 pub fn whip(config: &Config, codecs: Vec<Codec>) -> rtc::whip::Settings {

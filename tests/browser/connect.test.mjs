@@ -20,9 +20,9 @@ async function untilSeesAnother(page) {
 }
 
 /** Two pages that may connect only so, and the paths that their connections took. */
-async function meet(t, { server = {}, flags = [], settings = {} }) {
+async function meet(t, { server = {}, preferences, settings = {} }) {
   const { base } = await serve(t, server);
-  const context = await browser(t, { args: [...CAMERA, ...flags] });
+  const context = await browser(t, { args: CAMERA, preferences });
   await context.addInitScript(keepConnections, settings);
   const pages = [await speak(context, base, "ann"), await speak(context, base, "bob")];
   for (const page of pages) await untilSeesAnother(page);
@@ -33,8 +33,8 @@ async function meet(t, { server = {}, flags = [], settings = {} }) {
 }
 
 const RELAY_ONLY = { iceTransportPolicy: "relay" };
-/** A browser whose network has no UDP, as company policies say. */
-const NO_UDP = ["--force-webrtc-ip-handling-policy=disable_non_proxied_udp"];
+/** A browser that may not use UDP, as companies set it. */
+const NO_UDP = { webrtc: { ip_handling_policy: "disable_non_proxied_udp" } };
 
 test("through the server's TURN over UDP", { timeout: 120_000 }, async (t) => {
   const paths = await meet(t, { server: { env: { AMPHI_RTC_TCP: "false" } }, settings: RELAY_ONLY });
@@ -42,12 +42,12 @@ test("through the server's TURN over UDP", { timeout: 120_000 }, async (t) => {
 });
 
 test("through the server's TURN over TCP", { timeout: 120_000 }, async (t) => {
-  const paths = await meet(t, { settings: RELAY_ONLY, flags: NO_UDP });
+  const paths = await meet(t, { settings: RELAY_ONLY, preferences: NO_UDP });
   for (const path of paths) assert.deepEqual([path.kind, path.relay], ["relay", "tcp"]);
 });
 
 test("by TCP where UDP is blocked", { timeout: 120_000 }, async (t) => {
-  const paths = await meet(t, { server: { env: { AMPHI_RTC_TURN: "false" } }, flags: NO_UDP });
+  const paths = await meet(t, { server: { env: { AMPHI_RTC_TURN: "false" } }, preferences: NO_UDP });
   for (const path of paths) assert.equal(path.protocol, "tcp");
 });
 

@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -115,10 +115,14 @@ export async function networkOf(profile) {
   throw new Error("the browser has no network process");
 }
 
-/** A Chromium with a profile of its own, until the test ends. */
+/** A Chromium with a profile (and preferences) of its own, until the test ends. */
 export async function browser(t, options = {}) {
-  const { args = [], ...rest } = options;
+  const { args = [], preferences, ...rest } = options;
   const profile = await folder(t, "chromium");
+  if (preferences) {
+    await mkdir(join(profile, "Default"));
+    await writeFile(join(profile, "Default", "Preferences"), JSON.stringify(preferences));
+  }
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: true,

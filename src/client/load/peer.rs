@@ -98,6 +98,7 @@ impl Candidate {
     pub fn answered(self, answer: &str) -> Result<Peer, OfferError> {
         let (agreement, server) = self.offer.answered(answer)?;
         let settings = ice::Settings {
+            candidates: Arc::default(),
             connect_timeout: Duration::from_secs(30),
             consent_timeout: Duration::from_secs(30),
             vanish_timeout: Duration::from_secs(30),

@@ -1,7 +1,6 @@
 //! One peer's connection: ICE, DTLS, SRTP, the receiver and the sender, composed.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use super::sdp::agreement::{Agreement, IceCredentials, SendMedia};
 use super::send::sender::{SendEvent, Sender, Slot, SlotStats, View, Wire};
 use super::sink::{CloseReason, Event, LayerInfo, ReceivedRtp, SenderReport, TrackId};
 use super::srtp::Srtp;
+use super::verdict::{self, Seen};
 
 /// A connected peer must finish DTLS in this time after its pair was nominated.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -23,6 +23,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// After BYE on every track a peer that is silent this long has left. Silence it must be:
 /// browsers say BYE for a muted track too, and go on with their checks, every 2.5 s.
 const GOODBYE_SILENCE: Duration = Duration::from_secs(3);
+
+/// Candidates of a peer that are remembered.
+const MAX_REMOTE_CANDIDATES: usize = 32;
 
 /// One datagram to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +37,8 @@ pub struct Transmit {
 /// Measurements of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionStats {
-    /// The selected pair's far end.
-    pub remote: Option<SocketAddr>,
+    /// The selected pair.
+    pub path: Option<Path>,
     /// As reports or retransmissions measured it; `None` until then.
     pub round_trip: Option<Duration>,
     /// Datagrams that were no authentic packet of the peer.
@@ -55,6 +58,9 @@ pub struct Connection {
     receiver: Receiver,
     sender: Sender,
     handshake_deadline: Option<Instant>,
+    handshake_datagrams: u64,
+    /// As the peer wrote them; told, not used.
+    remote_candidates: Vec<String>,
     rejected: u64,
     closed: bool,
     outputs: VecDeque<Output>,
@@ -90,6 +96,8 @@ impl Connection {
             identity,
             srtp: None,
             handshake_deadline: None,
+            handshake_datagrams: 0,
+            remote_candidates: Vec::new(),
             rejected: 0,
             closed: false,
             outputs: VecDeque::new(),
@@ -111,7 +119,10 @@ impl Connection {
                 self.ice.handle_stun(path, datagram, crypto.crypto(), now);
             }
             _ if !self.ice.is_valid(path) => self.rejected += 1,
-            20..=63 => self.dtls.handle_datagram(datagram, now),
+            20..=63 => {
+                self.handshake_datagrams += 1;
+                self.dtls.handle_datagram(datagram, now);
+            }
             128..=191 => self.handle_srtp(datagram, now),
             _ => self.rejected += 1,
         }
@@ -250,7 +261,26 @@ impl Connection {
         self.closed = true;
         self.dtls.close(now);
         self.drain_dtls_transmits();
+        if let Some(verdict) = verdict::judge(reason, self.seen()) {
+            let failed = Event::Failed(Box::new(verdict));
+            self.outputs.push_back(Output::Event(failed));
+        }
         self.outputs.push_back(Output::Event(Event::Closed(reason)));
+    }
+
+    fn seen(&self) -> Seen {
+        Seen {
+            remote_candidates: self.remote_candidates.clone(),
+            handshake_datagrams: self.handshake_datagrams,
+            ..self.ice.seen()
+        }
+    }
+
+    /// Remembers what the peer says of its addresses, for who must find out why it does not come.
+    pub fn add_remote_candidates(&mut self, candidates: Vec<String>) {
+        let room = MAX_REMOTE_CANDIDATES.saturating_sub(self.remote_candidates.len());
+        self.remote_candidates
+            .extend(candidates.into_iter().take(room));
     }
 
     /// Whether a check of the peer came over `path`.
@@ -358,7 +388,7 @@ impl Connection {
 
     pub fn stats(&mut self, now: Instant) -> ConnectionStats {
         ConnectionStats {
-            remote: self.ice.selected().map(|path| path.remote),
+            path: self.ice.selected(),
             round_trip: self.sender.round_trip().or(self.receiver.round_trip()),
             rejected: self.rejected + self.receiver.strangers(),
             tracks: self.receiver.stats(now),

@@ -5,11 +5,13 @@ pub mod check;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rtc_crypto::RTCCrypto;
 
 use super::sdp::agreement::IceCredentials;
+use super::verdict::Seen;
 use check::{Check, Refusal};
 
 /// Addresses that checks succeeded from, remembered until one is nominated. A browser has a
@@ -64,6 +66,8 @@ impl Path {
 
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// What peers are told.
+    pub candidates: Arc<[SocketAddr]>,
     /// Without a nominated pair for this long, the connection never comes.
     pub connect_timeout: Duration,
     /// RFC 7675 §5.1: the longest silence of a peer that is still there.
@@ -76,6 +80,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            candidates: Arc::default(),
             connect_timeout: Duration::from_secs(20),
             consent_timeout: Duration::from_secs(15),
             vanish_timeout: Duration::from_secs(5),
@@ -108,6 +113,9 @@ pub struct Ice {
     last_check: Option<Instant>,
     check_interval: Duration,
     ended: bool,
+    checks_received: u64,
+    checks_refused: u64,
+    answers_sent: u64,
     events: VecDeque<Event>,
     transmits: VecDeque<(Path, Vec<u8>)>,
 }
@@ -131,6 +139,9 @@ impl Ice {
             last_check: None,
             check_interval: Duration::ZERO,
             ended: false,
+            checks_received: 0,
+            checks_refused: 0,
+            answers_sent: 0,
             events: VecDeque::new(),
             transmits: VecDeque::new(),
         }
@@ -189,11 +200,13 @@ impl Ice {
             }
             (None, Some((local, remote))) => match Check::read(message, local, remote, crypto) {
                 Some(check) => (check, local),
-                None => return,
+                None => return self.checks_refused += 1,
             },
-            (None, None) => return,
+            (None, None) => return self.checks_refused += 1,
         };
         let answer = check.answer(path.remote, local, crypto);
+        self.checks_received += 1;
+        self.answers_sent += u64::from(answer.is_some());
         let refused = matches!(
             check.refusal,
             Some(Refusal::RoleConflict | Refusal::Unknown(_))
@@ -242,6 +255,19 @@ impl Ice {
     /// When the last check or authentic packet came.
     pub fn last_heard(&self) -> Instant {
         self.last_heard
+    }
+
+    /// For who must find out why no connection comes of it.
+    pub fn seen(&self) -> Seen {
+        Seen {
+            local_candidates: self.settings.candidates.to_vec(),
+            checks_received: self.checks_received,
+            checks_refused: self.checks_refused,
+            answers_sent: self.answers_sent,
+            paths: self.valid.clone(),
+            selected: self.selected,
+            ..Seen::default()
+        }
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {

@@ -2,7 +2,7 @@
 //!
 //! Read [`sink`] (what comes out), [`sdp`] (what was agreed), [`ice`], [`dtls`], [`srtp`],
 //! [`rtcp`], [`receive`], [`send`], [`outbox`], [`connection`], which composes them, and [`turn`], which
-//! stands before it for who needs a relay.
+//! stands before it for who needs a relay, and [`verdict`], which says why one failed.
 
 pub mod connection;
 pub mod dtls;
@@ -15,6 +15,7 @@ pub mod send;
 pub mod sink;
 pub mod srtp;
 pub mod turn;
+pub mod verdict;
 
 pub use sink::{
     CloseReason, Event, LayerInfo, ReceivedRtp, SenderReport, Sink, TrackId, TrackInfo,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::receive::payload::Content;
 use super::send::sender::Slot;
+use super::verdict::Verdict;
 use crate::room::{Codec, MediaKind};
 
 /// One published track of one connection: the index of its `m=` section.
@@ -119,6 +120,8 @@ pub enum Event {
     Subscribers(TrackId, usize),
     /// What we send in a slot: this layer of its source, or nothing, for it does not fit.
     LayerChosen(Slot, Option<u8>),
+    /// Why it will be closed, where that is no orderly end.
+    Failed(Box<Verdict>),
     /// The last event of a connection.
     Closed(CloseReason),
 }

@@ -13,12 +13,15 @@ use super::allowance::Allowance;
 use super::messages::{ClientMessage, IceServerView, ServerMessage, View};
 use super::{Entered, Resumable, Said, Settings};
 use crate::room::RoomId;
-use crate::rtc::core::sdp::Subscription;
+use crate::rtc::core::sdp::{Subscription, fragment};
 use crate::rtc::core::send::sender::{self, Slot};
 use crate::rtc::core::{Event, ReceivedRtp, SenderReport, Sink, TrackId};
 use crate::rtc::crew::Source;
 use crate::rtc::roster::Roster;
 use crate::rtc::{ConnectionId, IceServer, Rtc};
+
+/// Candidates of one client that are kept, for who must find out why it does not connect.
+const MAX_CANDIDATES: usize = 32;
 
 /// Keeps proxies from closing a quiet socket, and finds dead ones.
 const PING_EVERY: Duration = Duration::from_secs(10);
@@ -63,6 +66,8 @@ pub struct Attendance {
     sources: BTreeMap<Slot, Source>,
     views: BTreeMap<Slot, sender::View>,
     heights: BTreeMap<String, u32>,
+    /// Not told to the transport yet.
+    remote_candidates: Vec<String>,
     told: Option<ServerMessage>,
     may_say: Allowance,
     may_send: Allowance,
@@ -109,6 +114,7 @@ impl Attendance {
             sources: BTreeMap::new(),
             views: BTreeMap::new(),
             heights: BTreeMap::new(),
+            remote_candidates: Vec::new(),
             told: None,
             may_say: Allowance::new(SAY_BURST, SAY_PER_SECOND, now),
             may_send: Allowance::new(BURST, PER_SECOND, now),
@@ -235,7 +241,12 @@ impl Attendance {
             }
             // Of an offer that another one replaced.
             ClientMessage::Answer { .. } => {}
-            ClientMessage::Candidate { .. } => {}
+            ClientMessage::Candidate { candidate } => {
+                let line = candidate.and_then(|line| line.candidate);
+                let line = line.map(|line| format!("a={line}")).unwrap_or_default();
+                self.remote_candidates.extend(fragment::candidates(&line));
+                self.tell_candidates();
+            }
             ClientMessage::RestartIce => {
                 self.subscription
                     .restart_ice(self.rtc.credentials(self.room.as_str()));
@@ -311,6 +322,7 @@ impl Attendance {
 
     async fn take_answer(&mut self, socket: &mut WebSocket, sdp: &str) -> bool {
         self.offered_at = None;
+        self.remote_candidates.extend(fragment::candidates(sdp));
         let agreement = match self.subscription.answered(sdp) {
             Ok(agreement) => agreement,
             Err(error) => {
@@ -333,7 +345,10 @@ impl Attendance {
                     tell: self.tell.clone(),
                 };
                 match self.rtc.open(agreement, Box::new(sink)).await {
-                    Ok(id) => self.connection = Some(id),
+                    Ok(id) => {
+                        self.connection = Some(id);
+                        self.entered.seat.connects(id);
+                    }
                     Err(error) => {
                         let detail = error.to_string();
                         return self.send(socket, &ServerMessage::Error { detail }).await;
@@ -341,6 +356,7 @@ impl Attendance {
                 }
             }
         }
+        self.tell_candidates();
         self.connect_slots();
         self.update_views();
         let alive = match self.is_stale {
@@ -348,6 +364,17 @@ impl Attendance {
             false => true,
         };
         alive && self.tell_room(socket).await
+    }
+
+    /// Those that come before there is a connection wait for it.
+    fn tell_candidates(&mut self) {
+        self.remote_candidates.truncate(MAX_CANDIDATES);
+        if let Some(id) = self.connection
+            && !self.remote_candidates.is_empty()
+        {
+            let candidates = std::mem::take(&mut self.remote_candidates);
+            self.rtc.add_remote_candidates(id, candidates);
+        }
     }
 
     /// Lets each slot come from where its track comes from now.
@@ -434,6 +461,13 @@ impl Attendance {
                 Ok(self
                     .send(socket, &ServerMessage::Paused { mid, paused })
                     .await)
+            }
+            Event::Failed(verdict) => {
+                let failure = verdict.failure;
+                let (reason, remedy) = (failure.reason(), failure.remedy());
+                self.entered.seat.failed(*verdict);
+                let detail = format!("your connection failed: {reason}. What may help: {remedy}");
+                Ok(self.send(socket, &ServerMessage::Error { detail }).await)
             }
             Event::Closed(reason) => {
                 info!(room = %self.room, participant = %self.entered.participant, ?reason, "a speaker's connection ended");

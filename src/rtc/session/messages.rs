@@ -21,11 +21,12 @@ pub enum ClientMessage {
     Join(Join),
     /// To the offer of that number.
     Answer { number: u64, sdp: String },
-    /// Trickle ICE (RFC 8838). Taken and not needed: the server, an ICE-lite agent, learns the
-    /// client's addresses from its checks.
+    /// Trickle ICE (RFC 8838), as `RTCIceCandidate.toJSON()`; `null` after the last. The server,
+    /// an ICE-lite agent, learns the client's addresses from its checks, and says these to who
+    /// must find out why none came.
     Candidate {
         #[serde(default)]
-        candidate: Option<serde_json::Value>,
+        candidate: Option<Candidate>,
     },
     /// The network changed: the next offer restarts ICE.
     RestartIce,
@@ -47,6 +48,11 @@ pub struct Join {
     pub identity: Option<String>,
     /// The key of a welcome whose socket was lost.
     pub resume: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Candidate {
+    pub candidate: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -209,7 +215,9 @@ mod tests {
         check(
             r#"{"type":"candidate","candidate":{"candidate":"x","sdpMid":"0"}}"#,
             Some(ClientMessage::Candidate {
-                candidate: Some(serde_json::json!({"candidate": "x", "sdpMid": "0"})),
+                candidate: Some(Candidate {
+                    candidate: Some("x".into()),
+                }),
             }),
         );
         check(r#"{"type":"restart-ice"}"#, Some(ClientMessage::RestartIce));

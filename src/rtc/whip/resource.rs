@@ -144,6 +144,9 @@ impl Resources {
         }
         let text = read(body, fragment::MAX_FRAGMENT_LEN).await?;
         let fragment = Fragment::parse(&text).map_err(bad_request)?;
+        let candidates = fragment::candidates(&text);
+        self.rtc
+            .add_remote_candidates(session.connection, candidates);
         match fragment.ice {
             Some(remote) if remote != session.remote_ice => {
                 self.restart(room, key, &session, remote).await

@@ -22,7 +22,7 @@ use super::sessions::SessionSink;
 use super::{Admission, PublishRequest, Settings};
 use crate::problem::Problem;
 use crate::rtc::Rtc;
-use crate::rtc::core::sdp::{self, Offer, offer};
+use crate::rtc::core::sdp::{self, Offer, fragment, offer};
 
 #[derive(Clone)]
 struct Whip {
@@ -106,6 +106,7 @@ async fn publish(
         .open(agreement, Box::new(sink))
         .await
         .map_err(|e| transport(&e))?;
+    rtc.add_remote_candidates(connection, fragment::candidates(&text));
     let response = whip.resources.created(Entry {
         endpoint: format!("/whip/{room}"),
         room: &room,

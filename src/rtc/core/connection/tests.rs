@@ -6,7 +6,9 @@ use crate::room::{Codec, MediaKind};
 use crate::rtc::core::dtls::Event as DtlsEvent;
 use crate::rtc::core::ice::check::{sign, write_attribute};
 use crate::rtc::core::sdp::agreement::*;
+use crate::rtc::core::verdict::Failure;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 
 const VIDEO_SSRC: u32 = 0xAAAA;
@@ -60,6 +62,9 @@ struct World {
     peer: Peer,
     path: Path,
     told: Vec<Output>,
+    /// What the peer does not do.
+    chooses_nothing: bool,
+    shakes_no_hands: bool,
 }
 
 fn credentials(name: &str) -> IceCredentials {
@@ -112,7 +117,10 @@ impl World {
             DtlsRole::Server => DtlsRole::Client,
             DtlsRole::Client => DtlsRole::Server,
         };
-        let settings = ice::Settings::default();
+        let settings = ice::Settings {
+            candidates: Arc::new([SocketAddr::from(([192, 0, 2, 1], 8189))]),
+            ..ice::Settings::default()
+        };
         let peer = Peer {
             dtls: Dtls::new(theirs, ours.fingerprint.clone(), their_role),
             srtp: None,
@@ -134,6 +142,8 @@ impl World {
             peer,
             path: path(1000),
             told: Vec::new(),
+            chooses_nothing: false,
+            shakes_no_hands: false,
         }
     }
 
@@ -161,7 +171,9 @@ impl World {
         check.extend_from_slice(&[3; 12]);
         let username = format!("{}:{}", self.peer.remote.ufrag, self.peer.local.ufrag);
         write_attribute(6, username.as_bytes(), &mut check);
-        write_attribute(0x25, &[], &mut check);
+        if !self.chooses_nothing {
+            write_attribute(0x25, &[], &mut check);
+        }
         let provider = identities().0.provider.clone();
         sign(&mut check, &self.peer.remote.pwd, provider.crypto()).unwrap();
         self.send(true, self.path, check);
@@ -224,6 +236,7 @@ impl World {
 
     fn peer_takes(&mut self, data: &[u8]) {
         match data[0] {
+            0..=63 if self.shakes_no_hands => {}
             0..=3 => self.peer.dtls.start(self.now),
             20..=63 => self.peer.dtls.handle_datagram(data, self.now),
             _ => {
@@ -292,8 +305,10 @@ impl World {
         self.told.iter().filter_map(rtp).collect()
     }
 
+    /// The verdict left aside.
     fn events(&self) -> Vec<Event> {
         let event = |output: &Output| match output {
+            Output::Event(Event::Failed(_)) => None,
             Output::Event(event) => Some(event.clone()),
             _ => None,
         };
@@ -400,6 +415,46 @@ fn never_connected() {
 }
 
 #[test]
+fn each_failure_has_its_verdict() {
+    let check = |promised, spoil: &dyn Fn(&mut World), expect: Failure| {
+        let mut world = World::new(PERFECT, DtlsRole::Server, promised);
+        let remote = "candidate:1 1 udp 1 198.51.100.7 4000 typ srflx".to_owned();
+        world.connection.add_remote_candidates(vec![remote.clone()]);
+        spoil(&mut world);
+        world.run(25_000, expect != Failure::Unreachable);
+        world.run(16_000, false);
+        let verdicts = world.told.iter().filter_map(|output| match output {
+            Output::Event(Event::Failed(verdict)) => Some(verdict),
+            _ => None,
+        });
+        let verdicts: Vec<_> = verdicts.collect();
+        let [verdict] = verdicts[..] else {
+            panic!("{expect:?}: {verdicts:?}");
+        };
+        assert_eq!(verdict.failure, expect);
+        assert_eq!(verdict.seen.remote_candidates, [remote]);
+        let last = world.events().pop();
+        assert!(matches!(last, Some(Event::Closed(_))), "{last:?}");
+    };
+    check(None, &|_| {}, Failure::Unreachable);
+    let wrong_password = |world: &mut World| world.peer.remote.pwd = "x".repeat(22);
+    check(None, &wrong_password, Failure::WrongCredentials);
+    check(
+        None,
+        &|world| world.chooses_nothing = true,
+        Failure::AnswersLost,
+    );
+    check(
+        None,
+        &|world| world.shakes_no_hands = true,
+        Failure::HandshakeUnfinished,
+    );
+    let other = Some(Fingerprint([7; 32]));
+    check(other, &|_| {}, Failure::HandshakeRefused);
+    check(None, &|_| {}, Failure::Vanished);
+}
+
+#[test]
 fn a_peer_that_says_close_notify_left() {
     let mut world = World::new(PERFECT, DtlsRole::Server, None);
     world.run(300, true);
@@ -425,7 +480,11 @@ fn a_roaming_peer_goes_on() {
     world.run(1_000, true);
     assert_eq!(world.sequences(), [1, 3, 2]);
     assert_eq!(
-        world.connection.stats(world.now).remote,
+        world
+            .connection
+            .stats(world.now)
+            .path
+            .map(|path| path.remote),
         Some(path(2000).remote)
     );
 }

@@ -1,6 +1,6 @@
 //! One connectivity check and its answer (RFC 8445 §7.3, RFC 8489).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use rtc_crypto::{HmacAlgorithm, RTCCrypto};
 use rtc_stun::fingerprint::fingerprint_value;
@@ -62,6 +62,34 @@ pub fn answer_stranger(message: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
     write_attribute(XOR_MAPPED_ADDRESS, &mapped, &mut answer);
     add_fingerprint(&mut answer);
     Some(answer)
+}
+
+/// Asks for one's own address (RFC 8489 §2).
+pub fn binding_request(transaction: &[u8; 12]) -> Vec<u8> {
+    let mut request = begin(BINDING_REQUEST, transaction);
+    add_fingerprint(&mut request);
+    request
+}
+
+/// The address that the answer to a [`binding_request`] tells.
+pub fn mapped_address(answer: &[u8], transaction: &[u8; 12]) -> Option<SocketAddr> {
+    if !is_stun(answer)
+        || u16_at(answer, 0)? != BINDING_SUCCESS
+        || answer.get(8..HEADER_LEN)? != transaction
+    {
+        return None;
+    }
+    let mapped = attributes(answer).find(|attribute| attribute.kind == XOR_MAPPED_ADDRESS)?;
+    let (head, address) = mapped.value.split_at_checked(4)?;
+    let port = u16_at(head, 2)? ^ 0x2112;
+    let mask = MAGIC_COOKIE.iter().chain(transaction);
+    let plain: Vec<u8> = address.iter().zip(mask).map(|(a, b)| a ^ b).collect();
+    let ip = match head[1] {
+        1 => IpAddr::from(<[u8; 4]>::try_from(plain).ok()?),
+        2 => IpAddr::from(<[u8; 16]>::try_from(plain).ok()?),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
 }
 
 /// The USERNAME of a STUN message; nothing is verified.
@@ -243,8 +271,8 @@ fn xor_mapped(peer: SocketAddr, transaction: &[u8; 12]) -> Vec<u8> {
     let port = peer.port() ^ 0x2112;
     let mask = MAGIC_COOKIE.iter().chain(transaction);
     let (family, address) = match peer.ip().to_canonical() {
-        std::net::IpAddr::V4(ip) => (1, ip.octets().to_vec()),
-        std::net::IpAddr::V6(ip) => (2, ip.octets().to_vec()),
+        IpAddr::V4(ip) => (1, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (2, ip.octets().to_vec()),
     };
     let mut value = vec![0, family];
     value.extend_from_slice(&port.to_be_bytes());

@@ -7,6 +7,19 @@ use super::write::{Candidate, write_transport};
 /// The longest fragment that is read.
 pub const MAX_FRAGMENT_LEN: usize = 16 * 1024;
 
+/// Candidates of one description that are kept, and how long each may be.
+const MAX_CANDIDATES: usize = 32;
+const MAX_CANDIDATE_LEN: usize = 200;
+
+/// The candidates that a description or a fragment names (RFC 8839 §5.1), as they are written.
+pub fn candidates(text: &str) -> Vec<String> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("a="));
+    let lines = lines.filter(|line| line.starts_with("candidate:"));
+    let lines = lines.filter(|line| line.len() <= MAX_CANDIDATE_LEN && line.is_ascii());
+    let clean = |line: &str| line.trim().replace(|c: char| c.is_ascii_control(), "");
+    lines.map(clean).take(MAX_CANDIDATES).collect()
+}
+
 /// What a WHIP PATCH says. Candidates are not kept: as an ICE-lite agent we learn the peer's
 /// addresses from its checks (RFC 8445 §2.5).
 #[derive(Debug, Clone, PartialEq, Eq)]

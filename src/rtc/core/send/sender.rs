@@ -85,8 +85,11 @@ pub struct Wire<'a> {
 }
 
 /// Measurements of one slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SlotStats {
+    /// Of its section.
+    pub mid: String,
+    pub codec: Option<Codec>,
     pub layer: Option<u8>,
     pub is_paused: bool,
     pub packets: u64,
@@ -99,8 +102,7 @@ pub struct SlotStats {
     /// Of the subscriber's last report, in 1/256.
     pub fraction_lost: u8,
     pub lost: u32,
-    /// In timestamp units.
-    pub jitter: u32,
+    pub jitter: Duration,
     pub layer_switches: u64,
 }
 
@@ -304,7 +306,8 @@ impl Sender {
         let track = &mut self.tracks[at];
         track.stats.fraction_lost = block.fraction_lost;
         track.stats.lost = block.total_lost;
-        track.stats.jitter = block.jitter;
+        let jitter = f64::from(block.jitter) / f64::from(track.media.clock_rate.max(1));
+        track.stats.jitter = Duration::from_secs_f64(jitter);
         let mut sent = track.reports_sent.iter();
         let Some((_, at)) = sent.find(|(middle, _)| *middle == block.last_sender_report) else {
             return;
@@ -552,10 +555,12 @@ impl Sender {
         let tracks = self.tracks.iter();
         tracks
             .map(|track| SlotStats {
+                mid: track.media.mid.clone(),
+                codec: Some(track.media.codec),
                 layer: track.forward.current(),
                 is_paused: track.is_paused,
                 layer_switches: track.forward.switches(),
-                ..track.stats
+                ..track.stats.clone()
             })
             .collect()
     }

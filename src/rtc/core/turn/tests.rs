@@ -1,3 +1,5 @@
+//! Our TURN against a client of another author.
+
 use super::*;
 use crate::rtc::core::dtls::Identity;
 use proptest::prelude::*;

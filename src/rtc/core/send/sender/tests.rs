@@ -201,7 +201,7 @@ fn lost_packets_are_sent_again_once_a_round_trip() {
     assert_eq!(*ssrc, RTX);
     assert_eq!(payload[..2], got[1].1.to_be_bytes());
     assert_eq!(&payload[2..], burst[1].payload());
-    let stats = world.sender.stats()[0];
+    let stats = world.sender.stats().remove(0);
     assert_eq!((stats.packets, stats.nacks, stats.resent), (2, 4, 1));
 }
 

@@ -1,0 +1,145 @@
+//! Participants as the API shows them, from what the room and the transport know.
+
+use super::open_room::{Failed, Known};
+use crate::control::api::{ParticipantView, TrackView};
+use crate::control::participants::{
+    ConnectionView, FailureView, ParticipantDetail, ReceivedView, SentView,
+};
+use crate::room::{Participant, Presence};
+use crate::rtc::core::connection::ConnectionStats;
+use crate::rtc::core::ice::Transport;
+use crate::rtc::core::receive::stats::TrackStats;
+use crate::rtc::core::send::sender::SlotStats;
+use crate::rtc::core::verdict::describe;
+use crate::rtc::{ConnectionId, Rtc};
+
+pub async fn detail(known: Known, rtc: &Rtc) -> Option<ParticipantDetail> {
+    let participant = match (&known.participant, &known.failed) {
+        (Some(participant), _) => view(participant),
+        (None, Some(failed)) => gone(failed),
+        (None, None) => return None,
+    };
+    let mut connections = Vec::new();
+    for (purpose, id) in [
+        ("publish", known.publishes_by),
+        ("subscribe", known.attends_by),
+    ] {
+        connections.extend(connection(purpose, id, rtc).await);
+    }
+    Some(ParticipantDetail {
+        participant,
+        connections,
+        last_failure: known.failed.map(failure),
+    })
+}
+
+pub fn view(participant: &Participant) -> ParticipantView {
+    ParticipantView {
+        id: participant.id,
+        name: participant.name.clone(),
+        role: participant.role,
+        presence: match participant.presence {
+            Presence::Attending => "attending",
+            Presence::Joining(_) => "joining",
+            Presence::Connected(_) => "connected",
+            Presence::Away { .. } => "away",
+        },
+        tracks: participant
+            .tracks
+            .values()
+            .map(|track| TrackView {
+                kind: track.kind,
+                codec: track.codec,
+                muted: track.muted,
+            })
+            .collect(),
+    }
+}
+
+fn gone(failed: &Failed) -> ParticipantView {
+    ParticipantView {
+        id: failed.participant,
+        name: failed.name.clone(),
+        role: failed.role,
+        presence: "left",
+        tracks: Vec::new(),
+    }
+}
+
+async fn connection(
+    purpose: &'static str,
+    id: Option<ConnectionId>,
+    rtc: &Rtc,
+) -> Option<ConnectionView> {
+    let stats: ConnectionStats = rtc.stats(id?).await?;
+    Some(ConnectionView {
+        purpose,
+        transport: stats.path.map(|path| match path.transport {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Relay => "relay",
+        }),
+        remote_address: stats.path.map(|path| path.remote.to_string()),
+        round_trip_ms: stats.round_trip.map(|rtt| rtt.as_secs_f64() * 1e3),
+        estimate_bps: stats.estimate_bps,
+        received: stats.tracks.iter().map(received).collect(),
+        sent: stats.slots.into_iter().map(sent).collect(),
+    })
+}
+
+fn received(track: &TrackStats) -> ReceivedView {
+    ReceivedView {
+        codec: track.codec,
+        bitrate_bps: track.bits_per_second,
+        packets: track.packets,
+        bytes: track.bytes,
+        lost: track.lost,
+        recovered: track.recovered,
+        jitter_ms: track.jitter.as_secs_f64() * 1e3,
+        nacks_sent: track.nacks_sent,
+        plis_sent: track.plis_sent,
+        stalled: track.stalled,
+    }
+}
+
+fn sent(slot: SlotStats) -> SentView {
+    SentView {
+        kind: slot.codec.map(|codec| codec.kind()),
+        codec: slot.codec,
+        mid: slot.mid,
+        layer: slot.layer,
+        paused: slot.is_paused,
+        packets: slot.packets,
+        bytes: slot.bytes,
+        resent: slot.resent,
+        nacks_received: slot.nacks,
+        key_frames_wanted: slot.key_frames_wanted,
+        layer_switches: slot.layer_switches,
+        fraction_lost: f64::from(slot.fraction_lost) / 256.0,
+        lost: slot.lost,
+        jitter_ms: slot.jitter.as_secs_f64() * 1e3,
+    }
+}
+
+fn failure(failed: Failed) -> FailureView {
+    let Failed { at, verdict, .. } = failed;
+    let (failure, seen) = (verdict.failure, verdict.seen);
+    FailureView {
+        at,
+        failure: failure.name(),
+        reason: failure.reason(),
+        remedy: failure.remedy(),
+        local_candidates: seen
+            .local_candidates
+            .iter()
+            .map(|at| at.to_string())
+            .collect(),
+        remote_candidates: seen.remote_candidates,
+        checks_received: seen.checks_received,
+        checks_refused: seen.checks_refused,
+        answers_sent: seen.answers_sent,
+        paths: seen.paths.into_iter().map(describe).collect(),
+        selected: seen.selected.map(describe),
+        handshake_datagrams: seen.handshake_datagrams,
+    }
+}
