@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::failures::Failures;
 use super::participants;
 use super::rooms::Rooms;
 use crate::control::api::{self, Answer, BroadcastView, ParticipantView, RecordingView, RoomView};
@@ -13,6 +14,7 @@ use crate::vod::Archive;
 pub struct House {
     pub rooms: Arc<Rooms>,
     pub rtc: Rtc,
+    pub failures: Arc<Failures>,
     pub archive: Option<Archive>,
 }
 
@@ -61,11 +63,10 @@ impl api::House for House {
         id: ParticipantId,
     ) -> Answer<'_, Option<ParticipantDetail>> {
         Box::pin(async move {
-            let room = self.rooms.find(&room);
-            match room.and_then(|room| room.participant(id)) {
-                Some(known) => Ok(participants::detail(known, &self.rtc).await),
-                None => Ok(None),
-            }
+            let present = self.rooms.find(&room);
+            let present = present.and_then(|room| room.participant(id));
+            let failed = self.failures.of(&room, id);
+            Ok(participants::detail(present, failed, &self.rtc).await)
         })
     }
 

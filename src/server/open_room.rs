@@ -3,16 +3,17 @@
 //! Commands come from any thread (HTTP, the transport's workers, timers) and are carried out at
 //! once: nothing here waits.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use tokio::sync::{broadcast, watch};
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::broadcast::{Broadcast, Staged, TrackKey};
+use super::failures::Failed;
 use super::tools::Tools;
 use crate::hls::Live;
 use crate::program::{Feed, InputId};
@@ -31,9 +32,6 @@ pub type Routes = Arc<BTreeMap<TrackNumber, Route>>;
 
 /// One input of the running program.
 pub type Route = (Feed, InputId);
-
-/// Failures that are remembered.
-const MAX_FAILURES: usize = 50;
 
 /// Messages of the room that a slow session has not read yet.
 const MAX_SAID: usize = 64;
@@ -59,8 +57,6 @@ struct State {
     connections: BTreeMap<Session, Connection>,
     /// By which those who attend see and hear the others.
     attending: BTreeMap<Session, ConnectionId>,
-    /// Of those who are here, and of some who are not any more; oldest first.
-    failures: VecDeque<Failed>,
     broadcast: Option<Broadcast>,
     /// The playlist that is served: of the broadcast, or of the last one for a while.
     live: Option<Arc<Live>>,
@@ -68,22 +64,11 @@ struct State {
     last_recording: Option<BroadcastId>,
 }
 
-/// Why somebody's connection failed.
-#[derive(Debug, Clone)]
-pub struct Failed {
-    pub participant: ParticipantId,
-    pub name: String,
-    pub role: Role,
-    pub at: DateTime<Utc>,
-    pub verdict: Verdict,
-}
-
-/// What is known of one participant, present or not.
-pub struct Known {
-    pub participant: Option<Participant>,
+/// Someone who is here, and their connections.
+pub struct Present {
+    pub participant: Participant,
     pub publishes_by: Option<ConnectionId>,
     pub attends_by: Option<ConnectionId>,
-    pub failed: Option<Failed>,
 }
 
 struct Connection {
@@ -100,7 +85,6 @@ impl OpenRoom {
             room: Room::new(id.clone(), tools.room.clone()),
             connections: BTreeMap::new(),
             attending: BTreeMap::new(),
-            failures: VecDeque::new(),
             broadcast: None,
             live: None,
             ended_at: None,
@@ -231,7 +215,7 @@ impl OpenRoom {
 
     /// Remembers why a connection of a participant failed.
     pub fn connection_failed(&self, session: Session, verdict: Verdict) {
-        let mut state = self.lock();
+        let state = self.lock();
         let mut participants = state.room.participants().into_iter();
         let whose = participants
             .find(|p| p.presence.session() == Some(session) || p.attending == Some(session));
@@ -241,11 +225,8 @@ impl OpenRoom {
         let failure = verdict.failure.name();
         warn!(room = %self.id, %participant, name, failure, "a participant's connection failed");
         metrics::counter!(crate::metrics::RTC_FAILURES, "kind" => failure).increment(1);
-        state.failures.retain(|f| f.participant != participant);
-        if state.failures.len() == MAX_FAILURES {
-            state.failures.pop_front();
-        }
-        state.failures.push_back(Failed {
+        self.tools.failures.remember(Failed {
+            room: self.id.clone(),
             participant,
             name,
             role,
@@ -254,21 +235,16 @@ impl OpenRoom {
         });
     }
 
-    pub fn participant(&self, id: ParticipantId) -> Option<Known> {
+    pub fn participant(&self, id: ParticipantId) -> Option<Present> {
         let state = self.lock();
         let mut participants = state.room.participants().into_iter();
-        let participant = participants.find(|p| p.id == id).cloned();
-        let failed = state.failures.iter().find(|f| f.participant == id).cloned();
-        if participant.is_none() && failed.is_none() {
-            return None;
-        }
-        let session = participant.as_ref().and_then(|p| p.presence.session());
-        let attending = participant.as_ref().and_then(|p| p.attending);
-        Some(Known {
+        let participant = participants.find(|p| p.id == id)?.clone();
+        let session = participant.presence.session();
+        let attending = participant.attending;
+        Some(Present {
             publishes_by: session.and_then(|session| state.connections.get(&session)?.id),
             attends_by: attending.and_then(|session| state.attending.get(&session).copied()),
             participant,
-            failed,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Participants as the API shows them, from what the room and the transport know.
 
-use super::open_room::{Failed, Known};
+use super::failures::Failed;
+use super::open_room::Present;
 use crate::control::api::{ParticipantView, TrackView};
 use crate::control::participants::{
     ConnectionView, FailureView, ParticipantDetail, ReceivedView, SentView,
@@ -13,23 +14,30 @@ use crate::rtc::core::send::sender::SlotStats;
 use crate::rtc::core::verdict::describe;
 use crate::rtc::{ConnectionId, Rtc};
 
-pub async fn detail(known: Known, rtc: &Rtc) -> Option<ParticipantDetail> {
-    let participant = match (&known.participant, &known.failed) {
-        (Some(participant), _) => view(participant),
+/// `None` for one who is not here, and whose connection has not failed lately.
+pub async fn detail(
+    present: Option<Present>,
+    failed: Option<Failed>,
+    rtc: &Rtc,
+) -> Option<ParticipantDetail> {
+    let mut connections = Vec::new();
+    let participant = match (present, &failed) {
+        (Some(present), _) => {
+            for (purpose, id) in [
+                ("publish", present.publishes_by),
+                ("subscribe", present.attends_by),
+            ] {
+                connections.extend(connection(purpose, id, rtc).await);
+            }
+            view(&present.participant)
+        }
         (None, Some(failed)) => gone(failed),
         (None, None) => return None,
     };
-    let mut connections = Vec::new();
-    for (purpose, id) in [
-        ("publish", known.publishes_by),
-        ("subscribe", known.attends_by),
-    ] {
-        connections.extend(connection(purpose, id, rtc).await);
-    }
     Some(ParticipantDetail {
         participant,
         connections,
-        last_failure: known.failed.map(failure),
+        last_failure: failed.map(failure),
     })
 }
 

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::admission::Door;
+use super::failures::Failures;
 use super::house::House;
 use super::rooms::Rooms;
 use super::tools::Tools;
@@ -69,11 +70,13 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let archive = settings::archive(&config)?;
         let program = settings::program(&config)?;
         let codecs = codecs(&program).await?;
+        let failures = Arc::new(Failures::default());
         let tools = Arc::new(Tools {
             room: settings::room(&config),
             max_rooms: config.room.max_rooms,
             ended_for: config.hls.ended_for,
             rtc: rtc.clone(),
+            failures: failures.clone(),
             program,
             broadcasts: TaskTracker::new(),
             hls: settings::hls(&config),
@@ -89,6 +92,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let house = Arc::new(House {
             rooms: rooms.clone(),
             rtc: rtc.clone(),
+            failures,
             archive: archive.clone(),
         });
         let door = Arc::new(Door {

@@ -1,8 +1,11 @@
 //! What every room needs to do its work, made once at the start.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
+
+use super::failures::Failures;
 
 use crate::{hls, program, room, rtc, vod};
 
@@ -12,6 +15,7 @@ pub struct Tools {
     /// How long the playlist of a broadcast that ended is still served.
     pub ended_for: Duration,
     pub rtc: rtc::Rtc,
+    pub failures: Arc<Failures>,
     pub program: program::ProgramSettings,
     /// The tasks of all broadcasts, from their start until they are in their recordings.
     pub broadcasts: TaskTracker,
