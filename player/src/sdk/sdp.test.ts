@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { credentials, fragment, iceServers, markScreen, restarted } from "./sdp";
+import { credentials, fragment, iceServers, markScreen, restarted, askForLostSound } from "./sdp";
 
 const OFFER = [
   "v=0", "o=- 1 1 IN IP4 0.0.0.0", "s=-", "t=0 0", "a=group:BUNDLE 0 1",
@@ -52,4 +52,11 @@ test("a screen is marked in its own section", () => {
   const sdp = "v=0\r\nm=video 9\r\na=mid:1\r\nm=video 9\r\na=mid:2\r\na=sendonly\r\n";
   expect(markScreen(sdp, ["2", null])).toBe(
     "v=0\r\nm=video 9\r\na=mid:1\r\nm=video 9\r\na=mid:2\r\na=content:slides\r\na=sendonly\r\n");
+});
+
+test("lost sound is asked for, once", () => {
+  const sdp = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1\r\n";
+  const asking = askForLostSound(sdp);
+  expect(asking).toContain("opus/48000/2\r\na=rtcp-fb:111 nack\r\na=fmtp");
+  expect(askForLostSound(asking)).toBe(asking);
 });

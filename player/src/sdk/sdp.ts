@@ -100,3 +100,12 @@ export function markScreen(sdp: string, mids: readonly (string | null)[]): strin
   });
   return lines.join("\r\n");
 }
+
+/**
+ * Lets a browser ask for lost packets of sound again, which it does only if its own description
+ * says so (RFC 4585 §6.2.1): on a lossy network that is most of what can be done for sound.
+ */
+export function askForLostSound(sdp: string): string {
+  return sdp.replace(/^a=rtpmap:(\d+) opus\/48000.*$/gim, (line, type: string) =>
+    sdp.includes(`a=rtcp-fb:${type} nack`) ? line : `${line}\r\na=rtcp-fb:${type} nack`);
+}

@@ -3,6 +3,7 @@
 
 import { backoffMs } from "./backoff";
 import { Problem } from "./problem";
+import { askForLostSound } from "./sdp";
 
 /** Where a track comes from. */
 export type TrackSource = "camera" | "microphone" | "screen" | "screen-audio";
@@ -227,7 +228,8 @@ export class Session {
     }
     const { pc } = this;
     await pc.setRemoteDescription({ type: "offer", sdp: offer.sdp });
-    await pc.setLocalDescription(await pc.createAnswer());
+    const answer = await pc.createAnswer();
+    await pc.setLocalDescription({ ...answer, sdp: askForLostSound(answer.sdp ?? "") });
     if (pc !== this.pc) return;
     this.send({ type: "answer", number: offer.number, sdp: pc.localDescription?.sdp });
     this.update();

@@ -43,6 +43,7 @@ fn media(index: u8, codec: Codec, payload_type: u8, rtx: Option<u8>, rids: &[&st
         index,
         mid: index.to_string(),
         kind: codec.kind(),
+        is_screen: false,
         codecs: vec![CodecParameters {
             codec,
             payload_type,

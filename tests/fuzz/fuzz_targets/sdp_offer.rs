@@ -3,7 +3,8 @@
 
 use amphi::room::Codec;
 use amphi::rtc::core::sdp::agreement::{Fingerprint, IceCredentials};
-use amphi::rtc::core::sdp::{AnswerSettings, Offer, answer};
+use amphi::rtc::core::ice::Transport;
+use amphi::rtc::core::sdp::{AnswerSettings, Candidate, Offer, answer};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -17,7 +18,10 @@ fuzz_target!(|text: &str| {
     let settings = AnswerSettings {
         codecs: vec![Codec::H264, Codec::Vp8, Codec::Opus],
         start_bitrate_kbps: 2500,
-        candidates: vec![([192, 0, 2, 1], 8189).into()],
+        candidates: vec![Candidate {
+            transport: Transport::Udp,
+            address: ([192, 0, 2, 1], 8189).into(),
+        }],
         fingerprint: Fingerprint([7; 32]),
     };
     if let Ok((text, agreement)) = answer(&offer, local, &settings) {

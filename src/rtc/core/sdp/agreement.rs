@@ -40,7 +40,9 @@ pub struct SendMedia {
     pub codec: Codec,
     pub payload_type: u8,
     pub clock_rate: u32,
-    /// Retransmissions: their payload type and source. Without, lost packets stay lost.
+    /// The peer asks for lost packets (RFC 4585 §6.2.1).
+    pub nack: bool,
+    /// How they are sent again; without, as they were.
     pub rtx: Option<Rtx>,
     pub ssrc: u32,
     pub transport_cc: Option<u8>,

@@ -287,6 +287,7 @@ pub(super) fn send_media(
         codec: codec.codec,
         payload_type: codec.payload_type,
         clock_rate: codec.clock_rate,
+        nack: codec.nack,
         rtx: rtx.map(|payload_type| Rtx {
             payload_type,
             ssrc: rtx_ssrc,

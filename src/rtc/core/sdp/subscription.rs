@@ -173,7 +173,7 @@ impl Subscription {
             clock_rate: codec.clock_rate(),
             fmtp: fmtp.to_owned(),
             rtx_payload_type: if has_rtx { Some(free.next()?) } else { None },
-            nack: has_rtx,
+            nack: true,
             pli: has_rtx,
             transport_cc: true,
         };
@@ -300,6 +300,7 @@ impl Section {
             codec: self.codec.codec,
             payload_type: self.codec.payload_type,
             clock_rate: self.codec.clock_rate,
+            nack: false,
             rtx: None,
             ssrc: self.ssrcs.0,
             transport_cc: None,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::allocate::{self, Video};
 use super::bandwidth::Bandwidth;
 use super::forward::{Forward, Rewritten, rewrite_payload};
-use super::history::History;
+use super::history::{History, Sent};
 use super::packet::Head;
 use crate::room::{Codec, MediaKind};
 use crate::rtc::core::ice::Path;
@@ -254,11 +254,16 @@ impl Sender {
             let Some(rewritten) = track.forward.take(packet) else {
                 continue;
             };
-            let sent = track.write(packet, &rewritten, None, &mut self.bandwidth, wire, now);
+            let number = self.bandwidth.next_number();
+            let form = Form::Media(number);
+            let sent = track.write(packet, &rewritten, form, wire);
             track.stats.packets += 1;
             track.stats.bytes += sent as u64;
-            if track.media.rtx.is_some() {
-                track.history.push(packet, rewritten, now);
+            if sent > 0 && track.media.transport_cc.is_some() {
+                self.bandwidth.on_sent(sent, now);
+            }
+            if track.media.nack {
+                track.history.push(packet, rewritten, number, now);
             }
         }
         if track.forward.awaits_key_frame().is_some() {
@@ -276,7 +281,7 @@ impl Sender {
                 };
                 let track = &mut self.tracks[at];
                 track.stats.nacks += numbers.len() as u64;
-                if track.media.rtx.is_some() {
+                if track.media.nack {
                     let room = MAX_RESENDS.saturating_sub(self.resends.len());
                     let numbers = numbers.iter().take(room);
                     self.resends.extend(numbers.map(|number| (at, *number)));
@@ -353,21 +358,19 @@ impl Sender {
             let Some(track) = self.tracks.get_mut(at) else {
                 continue;
             };
-            let Some(rtx) = track.media.rtx else {
-                continue;
-            };
             let Some(sent) = track.history.again(number, pause, now) else {
                 continue;
             };
-            let (packet, rewritten) = (sent.packet.clone(), sent.rewritten);
-            track.write(
-                &packet,
-                &rewritten,
-                Some(rtx),
-                &mut self.bandwidth,
-                wire,
-                now,
-            );
+            let sent = sent.clone();
+            match track.media.rtx {
+                Some(rtx) => track.resend(&sent, rtx, &mut self.bandwidth, wire, now),
+                None => track.write(
+                    &sent.packet,
+                    &sent.rewritten,
+                    Form::Media(sent.number),
+                    wire,
+                ),
+            };
             track.stats.resent += 1;
         }
         self.send_probe(wire, now);
@@ -400,14 +403,7 @@ impl Sender {
         };
         // Whole packets sent again: padding too, but of some use where one was lost.
         while left > 0 {
-            let len = track.write(
-                &sent.packet,
-                &sent.rewritten,
-                Some(rtx),
-                &mut self.bandwidth,
-                wire,
-                now,
-            );
+            let len = track.resend(&sent, rtx, &mut self.bandwidth, wire, now);
             left = left.saturating_sub(len.max(100) as u64);
         }
     }
@@ -571,9 +567,9 @@ impl Track {
         Self {
             forward: Forward::new(media.clock_rate, random),
             rtx_sequence: FIRST_RTX + u64::from(random >> 2),
+            history: History::new(media.kind),
             media,
             has_source: false,
-            history: History::default(),
             layers: Vec::new(),
             view: View::default(),
             report: None,
@@ -584,23 +580,36 @@ impl Track {
         }
     }
 
-    /// One packet into the outbox, as media or by `rtx`; its length on the wire.
-    fn write(
+    /// A packet once more, by RFC 4588; its length on the wire.
+    fn resend(
         &mut self,
-        packet: &ReceivedRtp,
-        rewritten: &Rewritten,
-        rtx: Option<Rtx>,
+        sent: &Sent,
+        rtx: Rtx,
         bandwidth: &mut Bandwidth,
         wire: &mut Wire<'_>,
         now: Instant,
     ) -> usize {
+        self.rtx_sequence += 1;
+        let form = Form::Rtx(rtx, self.rtx_sequence, bandwidth.next_number());
+        let len = self.write(&sent.packet, &sent.rewritten, form, wire);
+        if len > 0 && self.media.transport_cc.is_some() {
+            bandwidth.on_sent(len, now);
+        }
+        len
+    }
+
+    /// One packet into the outbox; its length on the wire.
+    fn write(
+        &self,
+        packet: &ReceivedRtp,
+        rewritten: &Rewritten,
+        form: Form,
+        wire: &mut Wire<'_>,
+    ) -> usize {
         let media = &self.media;
-        let (payload_type, ssrc, index) = match rtx {
-            None => (media.payload_type, media.ssrc, rewritten.sequence),
-            Some(rtx) => {
-                self.rtx_sequence += 1;
-                (rtx.payload_type, rtx.ssrc, self.rtx_sequence)
-            }
+        let (payload_type, ssrc, index, number) = match form {
+            Form::Media(number) => (media.payload_type, media.ssrc, rewritten.sequence, number),
+            Form::Rtx(rtx, index, number) => (rtx.payload_type, rtx.ssrc, index, number),
         };
         let head = Head {
             payload_type,
@@ -608,14 +617,14 @@ impl Track {
             sequence: index as u16,
             timestamp: rewritten.timestamp,
             ssrc,
-            transport_cc: media.transport_cc.map(|id| (id, bandwidth.next_number())),
+            transport_cc: media.transport_cc.map(|id| (id, number)),
             audio_level: media.audio_level.zip(packet.audio_level),
         };
         let Wire { srtp, path, outbox } = wire;
         let is_vp8 = media.codec == Codec::Vp8;
-        let len = outbox.write(*path, |bytes, start| {
+        outbox.write(*path, |bytes, start| {
             let header_len = head.write(bytes);
-            if rtx.is_some() {
+            if matches!(form, Form::Rtx(..)) {
                 bytes.extend_from_slice(&(rewritten.sequence as u16).to_be_bytes());
             }
             let payload_at = bytes.len();
@@ -624,12 +633,18 @@ impl Track {
                 rewrite_payload(&mut bytes[payload_at..], &packet.content, rewritten);
             }
             srtp.seal_rtp(bytes, start, header_len, ssrc, index)
-        });
-        if media.transport_cc.is_some() && len > 0 {
-            bandwidth.on_sent(len, now);
-        }
-        len
+        })
     }
+}
+
+/// How a packet goes out, with its transport-wide number.
+#[derive(Clone, Copy)]
+enum Form {
+    /// As its slot's media. A second time it must be the same to the last bit: its nonce in
+    /// SRTP is the same.
+    Media(u16),
+    /// By RFC 4588, with the number in that stream.
+    Rtx(Rtx, u64, u16),
 }
 
 #[cfg(test)]
