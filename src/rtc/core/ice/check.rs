@@ -60,7 +60,6 @@ pub fn answer_stranger(message: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
     let mut answer = begin(BINDING_SUCCESS, &transaction);
     let mapped = xor_mapped(from, &transaction);
     write_attribute(XOR_MAPPED_ADDRESS, &mapped, &mut answer);
-    add_fingerprint(&mut answer);
     Some(answer)
 }
 
