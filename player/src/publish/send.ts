@@ -2,12 +2,13 @@
 
 /** Good 720p30, and what an uplink of today carries. */
 const VIDEO_MAX_BPS = 2_800_000;
-const AUDIO_MAX_BPS = 96_000;
+/** Of three speakers it still fits a path of 300 kbit/s. */
+const AUDIO_MAX_BPS = 64_000;
 const SCREEN_MAX_BPS = 2_500_000;
 
 /** Simulcast: the whole picture, and smaller ones for small tiles and narrow networks. */
 const LAYERS: RTCRtpEncodingParameters[] = [
-  { rid: "q", scaleResolutionDownBy: 4, maxBitrate: 150_000, active: false },
+  { rid: "q", scaleResolutionDownBy: 4, maxBitrate: 120_000, active: false },
   { rid: "h", scaleResolutionDownBy: 2, maxBitrate: 500_000, active: false },
   { rid: "f", maxBitrate: VIDEO_MAX_BPS },
 ];

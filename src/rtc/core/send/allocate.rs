@@ -3,8 +3,19 @@
 
 use crate::rtc::core::sink::LayerInfo;
 
-/// Opus with its headers.
+/// Opus with its headers, until it is measured.
 pub const AUDIO_BPS: u64 = 48_000;
+
+/// Whoever is silent now may speak in a moment.
+const LEAST_AUDIO_BPS: u64 = 24_000;
+
+/// What a track of sound takes.
+pub fn sound_bps(layers: &[LayerInfo]) -> u64 {
+    match layers.first() {
+        Some(layer) if layer.bitrate_bps > 0 => layer.bitrate_bps.max(LEAST_AUDIO_BPS),
+        _ => AUDIO_BPS,
+    }
+}
 
 /// Assumed of a layer that has not run for a second yet: this, and as much again for each 360
 /// rows, up to a bound, for the height is the publisher's word.
@@ -38,10 +49,9 @@ pub struct Allocation {
     pub unmet_bps: Option<u64>,
 }
 
-/// Spends `budget_bps` on `audios` tracks of sound and on `videos`. Never spends more on pictures
-/// than what sound leaves.
-pub fn allocate(budget_bps: u64, audios: usize, videos: &[Video<'_>]) -> Allocation {
-    let sound = AUDIO_BPS * audios as u64;
+/// Spends `budget_bps` on sound, which takes `sound` of it, and on `videos`. Never spends more on
+/// pictures than what sound leaves.
+pub fn allocate(budget_bps: u64, sound: u64, videos: &[Video<'_>]) -> Allocation {
     let mut spent = 0;
     let left = budget_bps.saturating_sub(sound);
     let ladders: Vec<Vec<Rung>> = videos.iter().map(ladder).collect();

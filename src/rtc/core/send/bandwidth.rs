@@ -24,8 +24,16 @@ const BURST: Duration = Duration::from_millis(5);
 /// is busy takes some late, a full queue takes all late.
 const RECENT_GROUPS: usize = 8;
 
-/// A queue shorter than this harms nobody.
+/// A queue shorter than this harms nobody; where delays vary, it must be longer to be told from
+/// bad luck by this many times their variation.
 const QUEUE_US: i64 = 20_000;
+const QUEUE_JITTERS: i64 = 2;
+
+/// A queue this long is surely ours: what arrives now is all that the path carries.
+const LONG_QUEUE_US: i64 = 150_000;
+
+/// Else what arrived in this time shows what the path carries, though less is sent now.
+const RECENT: Duration = Duration::from_secs(2);
 
 /// The least delay ever is looked for over twice this, as clocks drift and paths change.
 const BASELINE: Duration = Duration::from_secs(15);
@@ -60,6 +68,22 @@ struct Group {
     arrived_us: i64,
 }
 
+/// Packets by which a probe tells what the path carries; fewer, or closer together, tell nothing.
+const PROBE_PACKETS: u32 = 5;
+const PROBE_SPAN_US: i64 = 40_000;
+
+/// What arrives of all that is sent while a probe lasts.
+#[derive(Debug, Clone, Copy)]
+struct Probe {
+    first: u64,
+    /// Once it ended.
+    last: Option<u64>,
+    /// The first packet's are not counted: it only starts the clock.
+    bytes: u64,
+    packets: u32,
+    arrived_us: Option<(i64, i64)>,
+}
+
 #[derive(Debug)]
 pub struct Bandwidth {
     sent: VecDeque<SentPacket>,
@@ -71,20 +95,27 @@ pub struct Bandwidth {
     /// of this baseline period and of the one before.
     delays_us: VecDeque<i64>,
     least_us: (Option<i64>, Option<i64>),
+    /// Smoothed, as in RFC 3550 §6.4.1.
+    jitter_us: i64,
     epoch: Option<Instant>,
     baseline_since: Option<Instant>,
     /// Arrival on the receiver's clock, and length.
     acknowledged: VecDeque<(i64, u32)>,
     acknowledged_bytes: u64,
+    /// The most of what arrived lately, and when: falling.
+    most_acknowledged: VecDeque<(Instant, f64)>,
     delay_bps: f64,
     loss_bps: f64,
     remb_bps: Option<u64>,
+    probe: Option<Probe>,
     /// What a path that was overused carried.
     capacity_bps: Option<f64>,
     updated: Option<Instant>,
     decreased: Option<Instant>,
     lost: u32,
     reported: u32,
+    /// The newest packet of which feedback came.
+    reported_number: u64,
     loss_since: Option<Instant>,
     loss: f64,
     last_feedback: Option<Instant>,
@@ -101,6 +132,8 @@ impl Default for Bandwidth {
             before: None,
             delays_us: VecDeque::new(),
             least_us: (None, None),
+            jitter_us: 0,
+            most_acknowledged: VecDeque::new(),
             epoch: None,
             baseline_since: None,
             acknowledged: VecDeque::new(),
@@ -108,11 +141,13 @@ impl Default for Bandwidth {
             delay_bps: START_BPS as f64,
             loss_bps: MAX_BPS as f64,
             remb_bps: None,
+            probe: None,
             capacity_bps: None,
             updated: None,
             decreased: None,
             lost: 0,
             reported: 0,
+            reported_number: 0,
             loss_since: None,
             loss: 0.0,
             last_feedback: None,
@@ -167,9 +202,13 @@ impl Bandwidth {
 
     fn usage(&self) -> Usage {
         match self.trend.usage() {
-            Usage::Over if self.standing_queue_us() < QUEUE_US => Usage::Normal,
+            Usage::Over if self.standing_queue_us() < self.harmful_queue_us() => Usage::Normal,
             usage => usage,
         }
+    }
+
+    fn harmful_queue_us(&self) -> i64 {
+        QUEUE_US + QUEUE_JITTERS * self.jitter_us
     }
 
     /// Whether the path was too small a short while ago.
@@ -199,11 +238,13 @@ impl Bandwidth {
                 continue;
             };
             self.reported += 1;
+            self.reported_number = self.reported_number.max(sent.number);
             let Some(arrived_us) = arrived_us else {
                 self.lost += 1;
                 continue;
             };
             last_sent = Some(sent.at);
+            self.count_for_probe(sent, arrived_us);
             self.acknowledge(arrived_us, sent.len);
             self.on_arrival(sent.at, arrived_us);
         }
@@ -213,6 +254,7 @@ impl Bandwidth {
         }
         self.update_loss(now);
         self.update_delay(now);
+        self.conclude_probe(now);
     }
 
     /// Takes the packet of which the feedback names the lower 16 bits.
@@ -271,6 +313,9 @@ impl Bandwidth {
         let epoch = *self.epoch.get_or_insert(group.last_sent);
         let sent_us = group.last_sent.saturating_duration_since(epoch).as_micros() as i64;
         let delay_us = group.arrived_us - sent_us;
+        if let Some(before) = self.delays_us.back() {
+            self.jitter_us += ((delay_us - before).abs() - self.jitter_us) / 16;
+        }
         self.delays_us.push_back(delay_us);
         if self.delays_us.len() > RECENT_GROUPS {
             self.delays_us.pop_front();
@@ -318,6 +363,7 @@ impl Bandwidth {
             return;
         };
         let acknowledged = acknowledged as f64;
+        self.note_acknowledged(acknowledged, now);
         let elapsed = self
             .updated
             .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
@@ -326,8 +372,9 @@ impl Bandwidth {
                 // One decrease a round trip: the queue needs that long to show it.
                 let pause = self.round_trip.clamp(Duration::from_millis(150), STALE);
                 if !self.decreased_within(pause, now) {
-                    self.capacity_bps = Some(acknowledged);
-                    self.delay_bps = (DECREASE * acknowledged).min(self.delay_bps);
+                    let carried = self.carried_bps(acknowledged);
+                    self.capacity_bps = Some(carried);
+                    self.delay_bps = (DECREASE * carried).min(self.delay_bps);
                     self.decreased = Some(now);
                 }
             }
@@ -336,6 +383,29 @@ impl Bandwidth {
         }
         self.delay_bps = self.delay_bps.clamp(MIN_BPS as f64, MAX_BPS as f64);
         self.updated = Some(now);
+    }
+
+    fn note_acknowledged(&mut self, acknowledged: f64, now: Instant) {
+        let most = &mut self.most_acknowledged;
+        while most.back().is_some_and(|(_, less)| *less <= acknowledged) {
+            most.pop_back();
+        }
+        most.push_back((now, acknowledged));
+        let is_old = |at: Instant| now.saturating_duration_since(at) > RECENT;
+        while most.front().is_some_and(|(at, _)| is_old(*at)) {
+            most.pop_front();
+        }
+    }
+
+    /// What the path carries, when a queue stands in it.
+    fn carried_bps(&self, acknowledged: f64) -> f64 {
+        match self.standing_queue_us() >= LONG_QUEUE_US {
+            true => acknowledged,
+            false => self
+                .most_acknowledged
+                .front()
+                .map_or(acknowledged, |(_, most)| *most),
+        }
     }
 
     /// Fast while far from what the path carried at its last overuse, slow near it. Beyond what
@@ -361,17 +431,65 @@ impl Bandwidth {
         self.delay_bps = grown.min(ceiling);
     }
 
-    /// A probe ended: what arrived of it is a floor of what the path carries.
-    pub fn on_probed(&mut self, now: Instant) {
-        if self.is_overused() || self.decreased_within(Duration::from_millis(500), now) {
+    /// From now on more is sent than the estimate allows.
+    pub fn begin_probe(&mut self) {
+        self.probe = Some(Probe {
+            first: self.next,
+            last: None,
+            bytes: 0,
+            packets: 0,
+            arrived_us: None,
+        });
+    }
+
+    /// The feedback on what was sent until now will tell.
+    pub fn end_probe(&mut self) {
+        let last = self.next.saturating_sub(1);
+        if let Some(probe) = &mut self.probe {
+            probe.last.get_or_insert(last);
+        }
+    }
+
+    fn count_for_probe(&mut self, sent: SentPacket, arrived_us: i64) {
+        let Some(probe) = &mut self.probe else {
+            return;
+        };
+        if sent.number < probe.first || probe.last.is_some_and(|last| sent.number > last) {
             return;
         }
-        if let Some(acknowledged) = self.acknowledged_bps() {
-            let floor = 0.95 * acknowledged as f64;
-            self.delay_bps = self.delay_bps.max(floor);
-            if self.loss < LOW_LOSS {
-                self.loss_bps = self.loss_bps.max(floor);
-            }
+        let (since, until) = probe.arrived_us.get_or_insert((arrived_us, arrived_us));
+        (*since, *until) = ((*since).min(arrived_us), (*until).max(arrived_us));
+        if probe.packets > 0 {
+            probe.bytes += u64::from(sent.len);
+        }
+        probe.packets += 1;
+    }
+
+    /// What arrived of a probe is a floor of what the path carries, also if it was too much.
+    fn conclude_probe(&mut self, now: Instant) {
+        let Some(probe) = self.probe else {
+            return;
+        };
+        let newest = self.reported_number;
+        if probe.last.is_none_or(|last| newest < last) {
+            return;
+        }
+        self.probe = None;
+        let Some((since, until)) = probe.arrived_us else {
+            return;
+        };
+        let span = until - since;
+        if probe.packets < PROBE_PACKETS || span < PROBE_SPAN_US {
+            return;
+        }
+        let carried = (probe.bytes * 8_000_000 / span.unsigned_abs()) as f64;
+        let was_too_much =
+            self.is_overused() || self.decreased_within(Duration::from_millis(500), now);
+        let share = if was_too_much { DECREASE } else { 0.95 };
+        let floor = share * carried;
+        self.delay_bps = self.delay_bps.max(floor).min(MAX_BPS as f64);
+        if self.loss < LOW_LOSS {
+            self.loss_bps = self.loss_bps.max(floor);
         }
     }
 }

@@ -31,9 +31,9 @@ const MAX_RESENDS: usize = 200;
 /// Until reports tell.
 const ROUND_TRIP: Duration = Duration::from_millis(50);
 
-/// A probe for a better picture: longer than what the estimate looks back on, in steps, and how
-/// long to wait after one.
-const PROBE_FOR: Duration = Duration::from_millis(600);
+/// A probe for a better picture: so short that the queue it may fill harms no sound, in steps, and
+/// how long to wait after one.
+const PROBE_FOR: Duration = Duration::from_millis(150);
 const PROBE_STEP: Duration = Duration::from_millis(10);
 const PROBE_PAUSE: Duration = Duration::from_secs(3);
 /// A probe that offers more than this times the estimate says little more and costs much.
@@ -385,8 +385,7 @@ impl Sender {
         }
         if probe.until <= now || self.bandwidth.is_overused() {
             self.probe = None;
-            self.bandwidth.on_probed(now);
-            self.allocate_due = Some(now);
+            self.bandwidth.end_probe();
             return;
         }
         // What time brought, though a late timer must make no burst of it.
@@ -430,7 +429,7 @@ impl Sender {
     fn allocate(&mut self, now: Instant) {
         let is_of = |track: &Track, kind| track.has_source && track.media.kind == kind;
         let audios = self.tracks.iter().filter(|t| is_of(t, MediaKind::Audio));
-        let audios = audios.count();
+        let sound_bps = audios.map(|track| allocate::sound_bps(&track.layers)).sum();
         let of: Vec<usize> = (0..self.tracks.len())
             .filter(|at| is_of(&self.tracks[*at], MediaKind::Video))
             .collect();
@@ -447,7 +446,7 @@ impl Sender {
             })
             .collect();
         let budget = self.bandwidth.estimate_bps();
-        let allocation = allocate::allocate(budget, audios, &videos);
+        let allocation = allocate::allocate(budget, sound_bps, &videos);
         for (at, layer) in of.into_iter().zip(allocation.layers) {
             let track = &mut self.tracks[at];
             // A camera that is off is not paused: it has nothing to send.
@@ -483,6 +482,7 @@ impl Sender {
         let reach = self.bandwidth.estimate_bps().max(100_000) * PROBE_REACH;
         let target = (unmet_bps + unmet_bps / 10).min(reach);
         self.probed = Some(now);
+        self.bandwidth.begin_probe();
         self.probe = Some(Probe {
             until: now + PROBE_FOR,
             next: now,

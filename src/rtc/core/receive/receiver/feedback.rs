@@ -59,7 +59,7 @@ impl Receiver {
     /// What subscribers choose from.
     pub(super) fn tell_layers(&mut self, now: Instant) {
         for track in &mut self.tracks.tracks {
-            if track.media.kind == MediaKind::Video && track.running.is_some() {
+            if track.running.is_some() {
                 let layers = track.layers(now);
                 let event = Event::Layers(TrackId(track.media.index), layers);
                 self.outputs.push_back(Output::Event(event));

@@ -10,6 +10,9 @@ struct Link {
     free_at_us: i64,
     waiting: Vec<(u16, Option<i64>)>,
     dice: u32,
+    /// Delays each packet, without reordering.
+    jitter_us: i64,
+    last_us: i64,
 }
 
 impl Link {
@@ -22,11 +25,23 @@ impl Link {
             free_at_us: 0,
             waiting: Vec::new(),
             dice: 1,
+            jitter_us: 0,
+            last_us: 0,
         }
     }
 
-    fn run(&mut self, seconds: u32, link_bps: u64, loss_percent: u32, offer: impl Fn(u64) -> u64) {
-        let until = self.now + Duration::from_secs(seconds.into());
+    fn run(&mut self, seconds: u64, link_bps: u64, loss_percent: u32, offer: impl Fn(u64) -> u64) {
+        self.run_for(Duration::from_secs(seconds), link_bps, loss_percent, offer);
+    }
+
+    fn run_for(
+        &mut self,
+        time: Duration,
+        link_bps: u64,
+        loss_percent: u32,
+        offer: impl Fn(u64) -> u64,
+    ) {
+        let until = self.now + time;
         let mut feedback_at = self.now;
         while self.now < until {
             let number = self.bandwidth.next_number();
@@ -44,13 +59,17 @@ impl Link {
             if !lost {
                 self.free_at_us = arrives;
             }
-            self.waiting
-                .push((number, (!lost).then_some(arrives + 20_000)));
+            let jitter = i64::from(self.dice >> 12) % (self.jitter_us + 1);
+            let seen = (arrives + 20_000 + jitter).max(self.last_us);
+            if !lost {
+                self.last_us = seen;
+            }
+            self.waiting.push((number, (!lost).then_some(seen)));
             let bps = offer(self.bandwidth.estimate_bps()).max(10_000);
             self.now += Duration::from_micros(1200 * 8 * 1_000_000 / bps);
             if self.now >= feedback_at {
                 feedback_at = self.now + Duration::from_millis(50);
-                let horizon = self.now.duration_since(self.start).as_micros() as i64 - 20_000;
+                let horizon = self.now.duration_since(self.start).as_micros() as i64;
                 let come = |arrival: &Option<i64>| arrival.is_none_or(|at| at <= horizon);
                 let ready = self.waiting.iter().take_while(|(_, at)| come(at)).count();
                 let packets: Vec<_> = self.waiting.drain(..ready).collect();
@@ -93,10 +112,34 @@ fn what_is_not_sent_proves_nothing_until_it_is_probed() {
     link.run(20, 3_000_000, 0, |_| 100_000);
     let before = link.bandwidth.estimate_bps();
     assert!(before < 400_000, "{before}");
-    link.run(1, 3_000_000, 0, |_| 900_000);
-    link.bandwidth.on_probed(link.now);
+    link.bandwidth.begin_probe();
+    link.run_for(Duration::from_millis(150), 3_000_000, 0, |_| 900_000);
+    link.bandwidth.end_probe();
+    link.run(1, 3_000_000, 0, |_| 100_000);
     let after = link.bandwidth.estimate_bps();
-    assert!(after > 600_000, "{after}");
+    assert!((600_000..1_000_000).contains(&after), "{after}");
+}
+
+#[test]
+fn a_probe_that_is_too_much_tells_what_the_path_carries() {
+    let mut link = Link::new();
+    link.run(4, 100_000, 0, |estimate| estimate);
+    link.run(20, 300_000, 0, |_| 100_000);
+    link.bandwidth.begin_probe();
+    link.run_for(Duration::from_millis(150), 300_000, 0, |_| 600_000);
+    link.bandwidth.end_probe();
+    link.run(1, 300_000, 0, |_| 100_000);
+    let after = link.bandwidth.estimate_bps();
+    assert!((200_000..310_000).contains(&after), "{after}");
+}
+
+#[test]
+fn jitter_is_no_queue() {
+    let mut link = Link::new();
+    link.jitter_us = 30_000;
+    link.run(60, 10_000_000, 5, |estimate| estimate.min(400_000));
+    let estimate = link.bandwidth.estimate_bps();
+    assert!(estimate >= 400_000, "{estimate}");
 }
 
 #[test]
