@@ -11,8 +11,8 @@ RUN_PACKAGES := build-essential pkg-config clang libclang-dev \
   libavcodec-dev libavformat-dev libavutil-dev libswscale-dev fonts-dejavu-core
 # To test: a real browser, another stack's WHIP client (libnice for it) and ffprobe.
 TEST_PACKAGES := chromium ffmpeg gstreamer1.0-nice gstreamer1.0-tools
-# To compare with: nginx and wrk for the origin.
-BENCH_PACKAGES := nginx-light wrk
+# To compare with: nginx and wrk for the origin, Janus for forwarding.
+BENCH_PACKAGES := nginx-light wrk janus
 
 # Installs those of $(1) that are missing; silent when none is.
 install = missing=$$(for p in $(1); do dpkg-query -Wf '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
@@ -55,6 +55,9 @@ bench: $(STAMPS)/run-packages $(STAMPS)/test-packages $(STAMPS)/bench-packages p
 	@cargo build --quiet
 	@echo '==> glass to glass, in a real browser'
 	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node --test --test-concurrency=1 --test-reporter=spec tests/browser/live.test.mjs
+	@echo '==> from speaker to speaker, beside a direct connection; and on bad networks'
+	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node tests/browser/delay.bench.mjs
+	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node tests/browser/shaped.bench.mjs
 
 fuzz: ## a minute on each fuzz target (with a nightly toolchain, which it installs)
 	@rustup toolchain list | grep -q nightly || rustup toolchain install nightly --profile minimal

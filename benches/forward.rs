@@ -3,7 +3,13 @@
 //! One publisher of 150 packets a second, [`PLAYERS`] players, all real connections (ICE, DTLS,
 //! SRTP, feedback) over loopback. CPU is that of the transport's own thread, as the kernel counts
 //! it. The floor is the same bytes through SRTP and the same socket calls, and nothing else, in
-//! the same run: sealed for each player, with as many packets a call as the transport had.
+//! the same run: sealed for each player, with as many packets a call as the transport had. Beside
+//! it, the same load through two rivals: str0m (an SFU of one thread) and Janus.
+
+#[path = "forward/janus.rs"]
+mod janus;
+#[path = "forward/rival.rs"]
+mod rival;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -61,7 +67,22 @@ fn main() {
             "| floor: SRTP and socket calls alone | {floor:.2} | {:.1} | |",
             forwarded.packets_a_call
         );
-        println!("| ratio | **{:.2}** | | |", forwarded.us_a_packet / floor);
+        let ours = forwarded.us_a_packet;
+        println!("| to the floor | **{:.2}** | | |", ours / floor);
+        let (us, packets_a_call) = runtime.block_on(through_str0m(PLAYERS));
+        println!("| str0m 0.25 | {us:.2} | {packets_a_call:.1} | |");
+        println!("| to str0m | **{:.2}** | | |", ours / us);
+        match runtime.block_on(janus::forward(PLAYERS, PICTURE, SETTLE, MEASURED)) {
+            Some(janus) => {
+                let arrived = janus.arrived * 100.0;
+                println!(
+                    "| Janus, of whose packets {arrived:.0} % arrived | {:.2} | | |",
+                    janus.us_a_packet
+                );
+                println!("| to Janus | **{:.2}** | | |", ours / janus.us_a_packet);
+            }
+            None => println!("| Janus is not here: apt install janus | | | |"),
+        }
     }
     let idle = runtime.block_on(forward(IDLE, None));
     println!("| {IDLE} idle players | | | {:.0} |", idle.kb_a_player);
@@ -127,6 +148,42 @@ async fn forward(players: usize, picture: Option<Picture>) -> Forwarded {
     }
 }
 
+/// The same publisher and players; µs a packet, and packets a call.
+async fn through_str0m(players: usize) -> (f64, f64) {
+    let rival = rival::Rival::start();
+    let identity = Arc::new(Identity::generate().expect("a certificate"));
+    let until = Instant::now() + SETTLE * 2 + MEASURED;
+    let connect = async |wish: Wish| {
+        let candidate = Candidate::new(wish, identity.clone());
+        let answer = rival.answer(candidate.offer(), wish == Wish::Publish).await;
+        candidate.answered(&answer).expect("an answer that reads")
+    };
+    let publishing = tokio::spawn(connect(Wish::Publish).await.run(Some(PICTURE), until));
+    let thread = thread_named("rival");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut playing = JoinSet::new();
+    for _ in 0..players {
+        playing.spawn(connect(Wish::Play).await.run(None, until));
+    }
+    tokio::time::sleep(SETTLE).await;
+    let (cpu, calls) = (cpu_of(thread), rival.calls.load(Ordering::Relaxed));
+    tokio::time::sleep(MEASURED).await;
+    let cpu = cpu_of(thread) - cpu;
+    let calls = rival.calls.load(Ordering::Relaxed) - calls;
+    publishing.await.expect("no panic").expect("published");
+    let mut got = 0;
+    while let Some(counts) = playing.join_next().await {
+        got += counts.expect("no panic").expect("played").packets;
+    }
+    let rate = f64::from(PICTURE.fps * PICTURE.packets_per_frame);
+    let packets = rate * MEASURED.as_secs_f64() * players as f64;
+    assert!(
+        got as f64 >= packets,
+        "all that is counted arrived: {got} of {packets}"
+    );
+    (cpu.as_secs_f64() * 1e6 / packets, packets / calls as f64)
+}
+
 /// Offer and answer, without HTTP between.
 async fn connect(rtc: &Rtc, wish: Wish, identity: &Arc<Identity>) -> (Peer, ConnectionId) {
     let candidate = Candidate::new(wish, identity.clone());
@@ -164,6 +221,17 @@ struct Deaf;
 impl Sink for Deaf {
     fn event(&mut self, _: Event) {}
     fn rtp(&mut self, _: TrackId, _: ReceivedRtp) {}
+    fn sender_report(&mut self, _: TrackId, _: SenderReport) {}
+}
+
+/// Counts what comes of all publishers.
+struct Counter(Arc<AtomicU64>);
+
+impl Sink for Counter {
+    fn event(&mut self, _: Event) {}
+    fn rtp(&mut self, _: TrackId, _: ReceivedRtp) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
     fn sender_report(&mut self, _: TrackId, _: SenderReport) {}
 }
 
@@ -247,6 +315,17 @@ fn cpu_of(thread: u64) -> Duration {
     let text = text.expect("schedstat");
     let nanos = text.split(' ').next().expect("a number").parse();
     Duration::from_nanos(nanos.expect("a number"))
+}
+
+/// User and system time of another process (proc(5), stat).
+fn cpu_of_process(pid: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    let of_task = |path: std::path::PathBuf| {
+        let text = std::fs::read_to_string(path.join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    };
+    let nanos = tasks.filter_map(|task| of_task(task.ok()?.path()));
+    Duration::from_nanos(nanos.sum())
 }
 
 /// The newest thread of this name.
