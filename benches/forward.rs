@@ -13,7 +13,7 @@ mod rival;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::net::{SocketAddr, UdpSocket as StdSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -239,7 +239,21 @@ impl Sink for Counter {
 /// sockets, with as many packets a call.
 async fn floor(packets_a_call: f64) -> f64 {
     let run = packets_a_call.round().max(1.0) as usize;
-    std::thread::spawn(move || {
+    // Read as the players read: the kernel wakes the reader at the sender's cost.
+    let mut reading = JoinSet::new();
+    let mut receivers = Vec::new();
+    for _ in 0..PLAYERS {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await;
+        let socket = socket.expect("a port");
+        receivers.push(socket.local_addr().expect("an address"));
+        reading.spawn(async move {
+            let mut buffer = [0; 2048];
+            while socket.readable().await.is_ok() {
+                while socket.try_recv(&mut buffer).is_ok() {}
+            }
+        });
+    }
+    let measuring = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -247,9 +261,6 @@ async fn floor(packets_a_call: f64) -> f64 {
         runtime.block_on(async {
             let bound = socket::bind(([127, 0, 0, 1], 0).into(), false, 1).expect("a port");
             let mut socket = Socket::new(bound.into_iter().next().expect("one")).expect("a socket");
-            let receivers: Vec<StdSocket> = (0..PLAYERS)
-                .map(|_| StdSocket::bind("127.0.0.1:0").expect("a port"))
-                .collect();
             let profile = ProtectionProfile::AeadAes128Gcm;
             let identity = Identity::generate().expect("a certificate");
             let keys = [7; 64];
@@ -259,8 +270,7 @@ async fn floor(packets_a_call: f64) -> f64 {
                 .map(|receiver| {
                     let crypto = identity.provider.crypto();
                     let srtp = Srtp::new(profile, &keys[..len], false, crypto).expect("keys");
-                    let address = receiver.local_addr().expect("an address");
-                    (srtp, Path::udp(address, None))
+                    (srtp, Path::udp(*receiver, None))
                 })
                 .collect();
             let payload = vec![0xA5; PICTURE.payload_len];
@@ -304,9 +314,8 @@ async fn floor(packets_a_call: f64) -> f64 {
             }
             (cpu_of(thread) - cpu).as_secs_f64() * 1e6 / sent as f64
         })
-    })
-    .join()
-    .expect("no panic")
+    });
+    measuring.await.expect("no panic")
 }
 
 /// On-CPU time of a thread of this process (proc(5), schedstat).

@@ -275,7 +275,8 @@ impl Dtls {
     }
 
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        if self.ended {
+        // What a connected peer did not get of our last flight, it asks for (RFC 6347 §4.2.4).
+        if self.ended || self.connected {
             return None;
         }
         let at = self.endpoint.poll_timeout(&PEER)?;
