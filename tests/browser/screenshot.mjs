@@ -1,17 +1,15 @@
-// Makes the README's picture: the watch page with the test clock on air.
-// Usage: AMPHI_BIN=target/release/amphi node tests/browser/screenshot.mjs player/watch.png
+// Makes the README's pictures: the watch page with the test clock on air, and a stage of four.
+// Usage: AMPHI_BIN=target/release/amphi node tests/browser/screenshot.mjs player
 
 import { mkdir } from "node:fs/promises";
-import { dirname } from "node:path";
+import { join } from "node:path";
 import { browser, open, publishClock, serve, untilMoving } from "./harness.mjs";
 
-const [path = "watch.png"] = process.argv.slice(2);
+const [folder = "."] = process.argv.slice(2);
 const endings = [];
 const t = { after: (ending) => endings.unshift(ending) };
 
-try {
-  const { base } = await serve(t);
-  const context = await browser(t, { viewport: { width: 1280, height: 860 }, deviceScaleFactor: 1 });
+async function watch(context, base) {
   await publishClock(context, base, "demo");
   const page = await open(context, `${base}/watch/demo`);
   await page.emulateMedia({ colorScheme: "dark" });
@@ -20,9 +18,34 @@ try {
   await page.waitForTimeout(8_000);
   await page.mouse.move(600, 500);
   await page.waitForTimeout(400);
-  await mkdir(dirname(path), { recursive: true });
-  await page.screenshot({ path });
-  console.log(`made ${path}`);
+  await page.screenshot({ path: join(folder, "watch.png") });
+}
+
+async function stage(context, base) {
+  let page;
+  for (const name of ["Ann", "Bob", "Cleo", "Dan"]) {
+    page = await open(context, `${base}/publish/stage?name=${name}&identity=${name}`);
+    await page.emulateMedia({ colorScheme: "dark" });
+    await page.getByRole("button", { name: "Go live" }).click();
+    await page.waitForFunction(() => document.documentElement.dataset.publishing === "live", null, { timeout: 20_000 });
+  }
+  await page.getByLabel("Message to the other speakers").fill("Good evening, everybody!");
+  await page.getByRole("button", { name: "Send" }).click();
+  await page.waitForTimeout(6_000);
+  await page.screenshot({ path: join(folder, "stage.png"), fullPage: true });
+}
+
+try {
+  await mkdir(folder, { recursive: true });
+  const { base } = await serve(t);
+  const context = await browser(t, {
+    viewport: { width: 1280, height: 860 },
+    deviceScaleFactor: 1,
+    args: ["--use-fake-device-for-media-stream=fps=10"],
+  });
+  await watch(context, base);
+  await context.pages().at(-2)?.close();
+  await stage(context, base);
 } finally {
   for (const ending of endings) await ending();
 }
