@@ -96,12 +96,14 @@ async fn load(command: LoadCommand) -> anyhow::Result<()> {
         // Players are told of tracks that run.
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    println!(
-        "{} of {:.1} Mbit/s, for {}",
-        common.count,
-        picture.bits_per_second() as f64 / 1e6,
-        humantime::format_duration(common.duration)
-    );
+    let (count, time) = (common.count, humantime::format_duration(common.duration));
+    match wish {
+        Wish::Publish => println!(
+            "{count} publishers of {:.1} Mbit/s, for {time}",
+            picture.bits_per_second() as f64 / 1e6
+        ),
+        Wish::Play => println!("{count} players, for {time}"),
+    }
     let mut peers = JoinSet::new();
     for nth in 0..common.count {
         let (crowd, url) = (crowd.clone(), url.clone());
@@ -173,7 +175,7 @@ impl Picture {
 
 fn report(all: &[(Instant, Counts)], count: usize, duration: Duration, wish: Wish) {
     let connected = all.iter().filter(|(_, counts)| counts.connected.is_some());
-    println!("connected          {} of {count}", connected.count());
+    println!("connected           {} of {count}", connected.count());
     let waits = |at: fn(&Counts) -> Option<Instant>| {
         let mut waits: Vec<Duration> = all
             .iter()
@@ -192,12 +194,12 @@ fn report(all: &[(Instant, Counts)], count: usize, duration: Duration, wish: Wis
     let bytes: u64 = all.iter().map(|(_, counts)| counts.bytes).sum();
     let lost: u64 = all.iter().map(|(_, counts)| counts.lost).sum();
     println!(
-        "received           {:.0} packets/s, {:.1} Mbit/s",
+        "received            {:.0} packets/s, {:.1} Mbit/s",
         packets as f64 / seconds,
         bytes as f64 * 8.0 / seconds / 1e6
     );
     let share = lost as f64 / (packets + lost).max(1) as f64;
-    println!("lost               {lost} ({:.2} %)", share * 100.0);
+    println!("lost                {lost} ({:.2} %)", share * 100.0);
     let latencies = all.iter().flat_map(|(_, counts)| &counts.latencies);
     let mut latencies: Vec<Duration> = latencies.copied().collect();
     latencies.sort();
@@ -213,7 +215,7 @@ fn line(what: &str, sorted: &[Duration]) {
         sorted[index].as_secs_f64() * 1000.0
     };
     println!(
-        "{what:<19}p50 {:.1}, p95 {:.1}, p99 {:.1} ms",
+        "{what:<20}p50 {:.1}, p95 {:.1}, p99 {:.1} ms",
         at(50),
         at(95),
         at(99)

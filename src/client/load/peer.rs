@@ -20,7 +20,7 @@ use crate::rtc::core::sdp::OfferError;
 use crate::rtc::core::sdp::agreement::IceCredentials;
 use crate::rtc::core::sdp::client::{ClientOffer, Wish};
 use crate::rtc::core::send::sender::Slot;
-use crate::rtc::core::{CloseReason, Event, LayerInfo, ReceivedRtp};
+use crate::rtc::core::{CloseReason, Event, LayerInfo, ReceivedRtp, TrackId};
 
 /// Until the server answers one, and then for its consent (RFC 7675).
 const CHECK_EVERY: Duration = Duration::from_millis(200);
@@ -243,7 +243,7 @@ impl Peer {
         self.connection.handle_datagram(self.path, datagram, now);
         while let Some(output) = self.connection.poll_event() {
             match output {
-                Output::Rtp(_, packet) => self.count(&packet),
+                Output::Rtp(track, packet) => self.count(track, &packet),
                 Output::Event(Event::Connected) => self.counts.connected = Some(now),
                 Output::Event(Event::Closed(reason)) => self.counts.closed = Some(reason),
                 _ => {}
@@ -253,10 +253,10 @@ impl Peer {
         while self.connection.poll_send_event().is_some() {}
     }
 
-    fn count(&mut self, packet: &ReceivedRtp) {
+    fn count(&mut self, track: TrackId, packet: &ReceivedRtp) {
         self.counts.packets += 1;
         self.counts.bytes += packet.packet.len() as u64;
-        if packet.content.starts_key_frame && packet.audio_level.is_none() {
+        if packet.content.starts_key_frame && u16::from(track.0) == PICTURE.0 {
             self.counts.first_frame.get_or_insert(packet.arrival);
         }
         if packet.marker

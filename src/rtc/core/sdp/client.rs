@@ -61,9 +61,15 @@ impl ClientOffer {
             setup: "actpass",
         };
         for (index, section) in sections.iter().enumerate() {
-            let codec = codec(section.codec);
+            let codecs = match (wish, section.kind) {
+                (Wish::Publish, _) | (Wish::Play, MediaKind::Audio) => {
+                    vec![codec(section.codec, "", FIRST_TYPE)]
+                }
+                (Wish::Play, MediaKind::Video) => played(),
+            };
             let (ssrc, rtx_ssrc) = section.ssrcs;
-            let rtx = codec.rtx_payload_type.map(|payload_type| Rtx {
+            let rtx = codecs.first().and_then(|codec| codec.rtx_payload_type);
+            let rtx = rtx.map(|payload_type| Rtx {
                 payload_type,
                 ssrc: rtx_ssrc,
             });
@@ -84,7 +90,7 @@ impl ClientOffer {
                     Wish::Publish => "sendonly",
                     Wish::Play => "recvonly",
                 },
-                codecs: &[codec],
+                codecs: &codecs,
                 extensions: EXTENSIONS,
                 rids: &[],
                 announced: (wish == Wish::Publish).then_some(announced),
@@ -107,7 +113,13 @@ impl ClientOffer {
     pub fn answered(&self, text: &str) -> Result<(Agreement, SocketAddr), OfferError> {
         let answer = Offer::parse(text)?;
         let settings = AnswerSettings {
-            codecs: vec![Codec::Opus, Codec::Vp8],
+            codecs: match self.wish {
+                Wish::Publish => vec![Codec::Opus, Codec::Vp8],
+                Wish::Play => [Codec::Opus]
+                    .into_iter()
+                    .chain(PLAYED.map(|(codec, _)| codec))
+                    .collect(),
+            },
             start_bitrate_kbps: 0,
             candidates: Vec::new(),
             fingerprint: answer.fingerprint.clone(),
@@ -150,14 +162,39 @@ const EXTENSIONS: Extensions = Extensions {
     video_orientation: None,
 };
 
-fn codec(codec: Codec) -> CodecParameters {
+/// The first dynamic payload type (RFC 3551 §6).
+const FIRST_TYPE: u8 = 96;
+
+/// Pictures that a player takes: it counts them and decodes none.
+const PLAYED: [(Codec, &str); 5] = [
+    (Codec::Vp8, ""),
+    (
+        Codec::H264,
+        "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+    ),
+    (
+        Codec::H264,
+        "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=4d001f",
+    ),
+    (Codec::Vp9, "profile-id=0"),
+    (Codec::Av1, ""),
+];
+
+fn played() -> Vec<CodecParameters> {
+    let types = (FIRST_TYPE..).step_by(2);
+    let all = PLAYED.iter().zip(types);
+    all.map(|((of, fmtp), payload_type)| codec(*of, fmtp, payload_type))
+        .collect()
+}
+
+fn codec(codec: Codec, fmtp: &str, payload_type: u8) -> CodecParameters {
     let is_video = codec.kind() == MediaKind::Video;
     CodecParameters {
         codec,
-        payload_type: if is_video { 96 } else { 111 },
+        payload_type: if is_video { payload_type } else { 111 },
         clock_rate: codec.clock_rate(),
-        fmtp: String::new(),
-        rtx_payload_type: is_video.then_some(97),
+        fmtp: fmtp.to_owned(),
+        rtx_payload_type: is_video.then_some(payload_type + 1),
         nack: is_video,
         pli: is_video,
         transport_cc: true,
