@@ -29,8 +29,9 @@ const MAX_WAITING: usize = 512;
 /// The longest datagram that peers send.
 const MAX_FRAME: usize = 8 * 1024;
 
-/// A check of ICE is longer, so a length below is none: it is the type of TURN's first message.
-const MIN_FIRST_FRAME: u16 = 20;
+/// The type of TURN's first message, an Allocate request (RFC 8656 §18.1). A check of ICE is
+/// longer than this, so it is no length of one.
+const ALLOCATE: u16 = 0x0003;
 
 const STUN_HEADER_LEN: usize = 20;
 
@@ -112,7 +113,7 @@ async fn carry(
     let mut message = Vec::new();
     let first = async {
         let head = reader.read_u16().await?;
-        let is_turn = head < MIN_FIRST_FRAME;
+        let is_turn = head == ALLOCATE;
         match is_turn {
             true => read_turn(head, &mut reader, &mut message).await?,
             false => read_frame(head, &mut reader, &mut message).await?,
@@ -130,7 +131,7 @@ async fn carry(
     let (frames, waiting) = mpsc::channel(MAX_WAITING);
     let opened = Command::TcpOpened(remote, Stream { frames, is_turn });
     worker.send(opened).await.map_err(|_| stranger())?;
-    let writing = tokio::spawn(write(writer, waiting));
+    let mut writing = tokio::spawn(write(writer, waiting));
     let result = loop {
         let message_now = std::mem::take(&mut message);
         let command = match is_turn {
@@ -141,10 +142,14 @@ async fn carry(
             break Ok(());
         }
         let next = next(is_turn, &mut reader, &mut message);
-        match tokio::time::timeout(SILENT_FOR, next).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => break Err(error),
-            Err(silent) => break Err(silent.into()),
+        tokio::select! {
+            next = tokio::time::timeout(SILENT_FOR, next) => match next {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => break Err(error),
+                Err(silent) => break Err(silent.into()),
+            },
+            // The worker let go of it, or the peer takes nothing any more.
+            _ = &mut writing => break Ok(()),
         }
     };
     writing.abort();

@@ -509,6 +509,9 @@ impl Worker {
             had = true;
             match output {
                 turn::Output::ToClient(path, message) => self.outbox.push(path, &message),
+                turn::Output::Close(remote) => {
+                    self.streams.remove(&remote);
+                }
                 turn::Output::ToConnection(path, datagram) => {
                     if self.demux.route(path.place(), &datagram).is_some() {
                         self.take_handed(path, &datagram, now);

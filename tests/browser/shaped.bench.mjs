@@ -53,7 +53,8 @@ try {
   const path = await shaper(t, port);
   const speakers = await browser(t, { args: CAMERA });
   await speakers.addInitScript(keepConnections);
-  const listening = await browser(t, { args: CAMERA });
+  // A dense screen: small tiles that are worth a middle layer.
+  const listening = await browser(t, { args: CAMERA, deviceScaleFactor: 2.5 });
   await listening.addInitScript(throughShaper, { server: port, shaper: path.port });
   for (const name of ["ann", "bob", "cleo"]) await speak(speakers, base, name);
   const listener = await speak(listening, base, "dan");

@@ -63,6 +63,8 @@ pub enum Output {
     ToClient(Path, Vec<u8>),
     /// As if it came to us over this path.
     ToConnection(Path, Vec<u8>),
+    /// A client's stream that nothing came of.
+    Close(SocketAddr),
 }
 
 /// One worker's clients.
@@ -182,7 +184,7 @@ impl Turn {
                     && now.saturating_duration_since(client.since) >= STRANGER_FOR
             };
             if self.clients.get(&place).is_some_and(is_stranger) {
-                self.forget(place);
+                self.turn_away(place);
             }
         }
     }
@@ -193,6 +195,13 @@ impl Turn {
             self.relays.remove(&relayed);
         }
         self.strangers.retain(|stranger| *stranger != place);
+    }
+
+    fn turn_away(&mut self, place: Place) {
+        self.forget(place);
+        if place.0 == Transport::Tcp {
+            self.outputs.push_back(Output::Close(place.1));
+        }
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -212,7 +221,7 @@ impl Turn {
             let Some(oldest) = self.strangers.pop_front() else {
                 break;
             };
-            self.forget(oldest);
+            self.turn_away(oldest);
         }
         let listen = match path.remote {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
