@@ -16,6 +16,7 @@ use super::core::dtls::Identity;
 use super::core::ice::{self, Transport};
 use super::core::sdp::Candidate;
 use super::core::sdp::agreement::{Agreement, Fingerprint, IceCredentials, SendMedia};
+use super::core::sdp::fragment::MAX_CANDIDATES;
 use super::core::send::sender::{Slot, View};
 use super::core::turn::{self, credential::Secret};
 use super::core::{Sink, TrackId};
@@ -28,9 +29,6 @@ use super::{socket, tcp};
 /// Commands, and datagrams handed over, that wait for a worker; one takes it microseconds, so
 /// more is an overload.
 const MAX_COMMANDS: usize = 4096;
-
-/// Candidates of a peer that wait for the worker.
-const MAX_CANDIDATES: usize = 32;
 
 const SECRET_LEN: usize = 32;
 

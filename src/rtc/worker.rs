@@ -269,7 +269,9 @@ impl Worker {
                 let all = peers.map(|(id, peer)| (*id, peer.connection.stats(now)));
                 let _ = answer.send(all.collect());
             }
-            Command::Datagram(path, datagram) => self.take_handed(path, &datagram, now),
+            Command::Datagram(path, datagram) => {
+                self.take_handed(path, &datagram, now);
+            }
             Command::TcpOpened(remote, stream) => {
                 self.streams.insert(remote, stream);
             }
@@ -286,17 +288,19 @@ impl Worker {
         }
     }
 
-    /// A datagram that came otherwise than by our socket.
-    fn take_handed(&mut self, path: Path, datagram: &[u8], now: Instant) {
+    /// A datagram that came otherwise than by our socket; whether it is of a peer of ours.
+    fn take_handed(&mut self, path: Path, datagram: &[u8], now: Instant) -> bool {
         let Self {
             demux,
             peers,
             touched,
             ..
         } = self;
-        if let Some(id) = demux.route(path.place(), datagram) {
+        let id = demux.route(path.place(), datagram);
+        if let Some(id) = id {
             take(id, path, datagram, (demux, peers, touched), now);
         }
+        id.is_some()
     }
 
     fn open(
@@ -513,9 +517,7 @@ impl Worker {
                     self.streams.remove(&remote);
                 }
                 turn::Output::ToConnection(path, datagram) => {
-                    if self.demux.route(path.place(), &datagram).is_some() {
-                        self.take_handed(path, &datagram, now);
-                    } else {
+                    if !self.take_handed(path, &datagram, now) {
                         let (crew, foreign) = (&self.crew, &mut self.foreign);
                         hand_over(path, &datagram, crew, foreign, self.number);
                     }

@@ -30,12 +30,9 @@ pub async fn keep(rtc: Rtc) {
 }
 
 fn count(survey: &[(ConnectionId, ConnectionStats)]) {
-    for (word, transport) in [
-        ("udp", Some(Transport::Udp)),
-        ("tcp", Some(Transport::Tcp)),
-        ("relay", Some(Transport::Relay)),
-        ("none", None),
-    ] {
+    let transports = [Transport::Udp, Transport::Tcp, Transport::Relay];
+    for transport in transports.into_iter().map(Some).chain([None]) {
+        let word = transport.map_or("none", Transport::name);
         let connections = survey.iter().map(|(_, stats)| stats.path);
         let count = connections.filter(|path| path.map(|p| p.transport) == transport);
         gauge!(name::RTC_CONNECTIONS, "transport" => word).set(count.count() as f64);

@@ -8,7 +8,6 @@ use crate::control::participants::{
 };
 use crate::room::{Participant, Presence};
 use crate::rtc::core::connection::ConnectionStats;
-use crate::rtc::core::ice::Transport;
 use crate::rtc::core::receive::stats::TrackStats;
 use crate::rtc::core::send::sender::SlotStats;
 use crate::rtc::core::verdict::describe;
@@ -82,11 +81,7 @@ async fn connection(
     let stats: ConnectionStats = rtc.stats(id?).await?;
     Some(ConnectionView {
         purpose,
-        transport: stats.path.map(|path| match path.transport {
-            Transport::Udp => "udp",
-            Transport::Tcp => "tcp",
-            Transport::Relay => "relay",
-        }),
+        transport: stats.path.map(|path| path.transport.name()),
         remote_address: stats.path.map(|path| path.remote.to_string()),
         round_trip_ms: stats.round_trip.map(|rtt| rtt.as_secs_f64() * 1e3),
         estimate_bps: stats.estimate_bps,

@@ -2,17 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { browser, chosenPaths, keepConnections, open, serve, until } from "./harness.mjs";
+import { browser, chosenPaths, keepConnections, serve, speak, until } from "./harness.mjs";
 
 const CAMERA = ["--use-fake-device-for-media-stream=fps=10"];
-
-/** Goes live, and waits until the other speaker's picture moves here. */
-async function speak(context, base, name) {
-  const page = await open(context, `${base}/publish/demo?name=${name}&identity=${name}`);
-  await page.getByRole("button", { name: "Go live" }).click();
-  await page.waitForFunction(() => document.documentElement.dataset.publishing === "live", null, { timeout: 20_000 });
-  return page;
-}
 
 async function untilSeesAnother(page) {
   await until(() => page.evaluate(() => [...document.querySelectorAll("#stage .tile video")]
@@ -24,7 +16,7 @@ async function meet(t, { server = {}, preferences, settings = {} }) {
   const { base } = await serve(t, server);
   const context = await browser(t, { args: CAMERA, preferences });
   await context.addInitScript(keepConnections, settings);
-  const pages = [await speak(context, base, "ann"), await speak(context, base, "bob")];
+  const pages = [await speak(context, base, "demo", "ann"), await speak(context, base, "demo", "bob")];
   for (const page of pages) await untilSeesAnother(page);
   const paths = (await Promise.all(pages.map(chosenPaths))).flat();
   assert.equal(paths.length, 4, "each has a connection to send and one to receive");

@@ -157,6 +157,14 @@ export async function publishClock(context, base, room, query = "") {
   return page;
 }
 
+/** Opens a speaker's page and goes live. */
+export async function speak(context, base, room, name) {
+  const page = await open(context, `${base}/publish/${room}?name=${name}&identity=${name}`);
+  await page.getByRole("button", { name: "Go live" }).click();
+  await page.waitForFunction(() => document.documentElement.dataset.publishing === "live", null, { timeout: 20_000 });
+  return page;
+}
+
 /** Waits until the watch page shows this: `waiting`, `playing`, `ended` … */
 export function untilShow(page, name, timeout = 20_000) {
   return page.waitForFunction((wanted) => document.documentElement.dataset.show === wanted, name, { timeout });

@@ -3,7 +3,7 @@
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { browser, open, publishClock, serve, untilMoving } from "./harness.mjs";
+import { browser, open, publishClock, serve, speak, untilMoving } from "./harness.mjs";
 
 const [folder = "."] = process.argv.slice(2);
 const endings = [];
@@ -24,10 +24,8 @@ async function watch(context, base) {
 async function stage(context, base) {
   let page;
   for (const name of ["Ann", "Bob", "Cleo", "Dan"]) {
-    page = await open(context, `${base}/publish/stage?name=${name}&identity=${name}`);
+    page = await speak(context, base, "stage", name);
     await page.emulateMedia({ colorScheme: "dark" });
-    await page.getByRole("button", { name: "Go live" }).click();
-    await page.waitForFunction(() => document.documentElement.dataset.publishing === "live", null, { timeout: 20_000 });
   }
   await page.getByLabel("Message to the other speakers").fill("Good evening, everybody!");
   await page.getByRole("button", { name: "Send" }).click();

@@ -2,18 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { browser, keepConnections, networkOf, open, profiles, serve, until } from "./harness.mjs";
+import { browser, keepConnections, networkOf, profiles, serve, speak, until } from "./harness.mjs";
 
 /** Four encoders and a program share one machine: a slow camera is camera enough. */
 const CAMERA = ["--use-fake-device-for-media-stream=fps=10", "--auto-select-tab-capture-source-by-title=Shared"];
-
-/** Opens a speaker's page and goes live. */
-async function speak(context, base, room, name, query = "") {
-  const page = await open(context, `${base}/publish/${room}?name=${name}&identity=${name}${query}`);
-  await page.getByRole("button", { name: "Go live" }).click();
-  await page.waitForFunction(() => document.documentElement.dataset.publishing === "live", null, { timeout: 20_000 });
-  return page;
-}
 
 /** The energy of each sound that a page has received. */
 function energies(page) {

@@ -12,6 +12,7 @@ use super::receive::rtp;
 use super::receive::stats::TrackStats;
 use super::rtcp;
 use super::sdp::agreement::{Agreement, IceCredentials, SendMedia};
+use super::sdp::fragment::MAX_CANDIDATES;
 use super::send::sender::{SendEvent, Sender, Slot, SlotStats, View, Wire};
 use super::sink::{CloseReason, Event, LayerInfo, ReceivedRtp, SenderReport, TrackId};
 use super::srtp::Srtp;
@@ -23,9 +24,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// After BYE on every track a peer that is silent this long has left. Silence it must be:
 /// browsers say BYE for a muted track too, and go on with their checks, every 2.5 s.
 const GOODBYE_SILENCE: Duration = Duration::from_secs(3);
-
-/// Candidates of a peer that are remembered.
-const MAX_REMOTE_CANDIDATES: usize = 32;
 
 /// One datagram to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -278,7 +276,7 @@ impl Connection {
 
     /// Remembers what the peer says of its addresses, for who must find out why it does not come.
     pub fn add_remote_candidates(&mut self, candidates: Vec<String>) {
-        let room = MAX_REMOTE_CANDIDATES.saturating_sub(self.remote_candidates.len());
+        let room = MAX_CANDIDATES.saturating_sub(self.remote_candidates.len());
         self.remote_candidates
             .extend(candidates.into_iter().take(room));
     }

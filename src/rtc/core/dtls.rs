@@ -217,7 +217,7 @@ impl Dtls {
                     }
                 }
                 EndpointEvent::PeerClosed => self.end(Event::PeerLeft),
-                // Data channels come with sessions.
+                // Application data: nothing is agreed on that would bring any.
                 _ => {}
             }
         }

@@ -28,6 +28,16 @@ pub enum Transport {
     Relay,
 }
 
+impl Transport {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Relay => "relay",
+        }
+    }
+}
+
 /// Where a peer is: the same address over UDP and over TCP are two places.
 pub type Place = (Transport, SocketAddr);
 

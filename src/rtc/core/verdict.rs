@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::ice::{Path, Transport};
+use super::ice::Path;
 use super::sink::CloseReason;
 
 /// What kind of failure it was.
@@ -160,12 +160,7 @@ fn is_public(line: &str) -> bool {
 
 /// As operators read it.
 pub fn describe(path: Path) -> String {
-    let transport = match path.transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
-        Transport::Relay => "relay",
-    };
-    format!("{transport} {}", path.remote)
+    format!("{} {}", path.transport.name(), path.remote)
 }
 
 #[cfg(test)]

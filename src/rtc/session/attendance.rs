@@ -20,9 +20,6 @@ use crate::rtc::crew::Source;
 use crate::rtc::roster::Roster;
 use crate::rtc::{ConnectionId, IceServer, Rtc};
 
-/// Candidates of one client that are kept, for who must find out why it does not connect.
-const MAX_CANDIDATES: usize = 32;
-
 /// Keeps proxies from closing a quiet socket, and finds dead ones.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const SILENT_FOR: Duration = Duration::from_secs(25);
@@ -368,7 +365,7 @@ impl Attendance {
 
     /// Those that come before there is a connection wait for it.
     fn tell_candidates(&mut self) {
-        self.remote_candidates.truncate(MAX_CANDIDATES);
+        self.remote_candidates.truncate(fragment::MAX_CANDIDATES);
         if let Some(id) = self.connection
             && !self.remote_candidates.is_empty()
         {

@@ -7,8 +7,8 @@ use super::write::{Candidate, write_transport};
 /// The longest fragment that is read.
 pub const MAX_FRAGMENT_LEN: usize = 16 * 1024;
 
-/// Candidates of one description that are kept, and how long each may be.
-const MAX_CANDIDATES: usize = 32;
+/// Candidates of one peer that are kept, and how long each may be.
+pub const MAX_CANDIDATES: usize = 32;
 const MAX_CANDIDATE_LEN: usize = 200;
 
 /// The candidates that a description or a fragment names (RFC 8839 §5.1), as they are written.
