@@ -26,7 +26,7 @@ use amphi::rtc::core::outbox::Outbox;
 use amphi::rtc::core::sdp::client::Wish;
 use amphi::rtc::core::sdp::{self, AnswerSettings, Offer, Published};
 use amphi::rtc::core::send::packet::Head;
-use amphi::rtc::core::send::sender::Slot;
+use amphi::rtc::core::send::track::Slot;
 use amphi::rtc::core::srtp::Srtp;
 use amphi::rtc::core::{Event, ReceivedRtp, SenderReport, Sink, TrackId};
 use amphi::rtc::socket::{self, Socket};

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::core::TrackId;
 use super::core::sdp::agreement::{IceCredentials, SendMedia};
-use super::core::send::sender::{Slot, View};
+use super::core::send::track::{Slot, View};
 use super::demux::ConnectionId;
 use super::worker::Command;
 

@@ -17,7 +17,7 @@ use super::core::ice::{self, Transport};
 use super::core::sdp::Candidate;
 use super::core::sdp::agreement::{Agreement, Fingerprint, IceCredentials, SendMedia};
 use super::core::sdp::fragment::MAX_CANDIDATES;
-use super::core::send::sender::{Slot, View};
+use super::core::send::track::{Slot, View};
 use super::core::turn::{self, credential::Secret};
 use super::core::{Sink, TrackId};
 use super::crew::{Crew, MAX_WORKERS, Member, Shared, Source, Wishes};

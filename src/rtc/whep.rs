@@ -15,7 +15,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::sync::{Notify, watch};
 
 use super::core::sdp::{self, Offer, Published, fragment, offer};
-use super::core::send::sender::Slot;
+use super::core::send::track::Slot;
 use super::core::{Event, ReceivedRtp, SenderReport, Sink, TrackId};
 use super::roster::{Entry as RosterEntry, Roster};
 use super::whip::problems::{bad_request, expect_type, no_such, not_here, refused, transport};

@@ -9,7 +9,7 @@ use crate::control::participants::{
 use crate::room::{Participant, Presence};
 use crate::rtc::core::connection::ConnectionStats;
 use crate::rtc::core::receive::stats::TrackStats;
-use crate::rtc::core::send::sender::SlotStats;
+use crate::rtc::core::send::track::SlotStats;
 use crate::rtc::core::verdict::describe;
 use crate::rtc::{ConnectionId, Rtc};
 

@@ -19,7 +19,7 @@ use crate::rtc::core::receive::receiver::Output;
 use crate::rtc::core::sdp::OfferError;
 use crate::rtc::core::sdp::agreement::IceCredentials;
 use crate::rtc::core::sdp::client::{ClientOffer, Wish};
-use crate::rtc::core::send::sender::Slot;
+use crate::rtc::core::send::track::Slot;
 use crate::rtc::core::{CloseReason, Event, LayerInfo, ReceivedRtp, TrackId};
 
 /// Until the server answers one, and then for its consent (RFC 7675).

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::receive::payload::Content;
-use super::send::sender::Slot;
+use super::send::track::Slot;
 use super::verdict::Verdict;
 use crate::room::{Codec, MediaKind};
 
@@ -70,7 +70,7 @@ impl ReceivedRtp {
 pub struct LayerInfo {
     /// Of its last key frame; 0 where the codec does not say.
     pub height_px: u16,
-    /// Of the last whole second.
+    /// Of the last few seconds.
     pub bitrate_bps: u64,
     /// Packets come.
     pub running: bool,

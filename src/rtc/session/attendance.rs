@@ -14,7 +14,7 @@ use super::messages::{ClientMessage, IceServerView, ServerMessage, View};
 use super::{Entered, Resumable, Said, Settings};
 use crate::room::RoomId;
 use crate::rtc::core::sdp::{Subscription, fragment};
-use crate::rtc::core::send::sender::{self, Slot};
+use crate::rtc::core::send::track::{self, Slot};
 use crate::rtc::core::{Event, ReceivedRtp, SenderReport, Sink, TrackId};
 use crate::rtc::crew::Source;
 use crate::rtc::roster::Roster;
@@ -61,7 +61,7 @@ pub struct Attendance {
     is_stale: bool,
     failures: u32,
     sources: BTreeMap<Slot, Source>,
-    views: BTreeMap<Slot, sender::View>,
+    views: BTreeMap<Slot, track::View>,
     heights: BTreeMap<String, u32>,
     /// Not told to the transport yet.
     remote_candidates: Vec<String>,
@@ -414,9 +414,9 @@ impl Attendance {
                 continue;
             };
             let slot = Slot(at as u16);
-            let mut view = sender::View {
+            let mut view = track::View {
                 is_speaking: roster.speaking == Some(id),
-                ..sender::View::default()
+                ..track::View::default()
             };
             if let Some(height) = self.heights.get(&at.to_string()) {
                 view.shown_px = *height;

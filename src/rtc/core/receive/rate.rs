@@ -3,12 +3,15 @@
 use std::time::{Duration, Instant};
 
 const PERIOD: Duration = Duration::from_secs(1);
+/// Periods after which little of an old rate is left in the steady one.
+const STEADINESS: u64 = 4;
 
 #[derive(Debug, Default, Clone)]
 pub struct Rate {
     since: Option<Instant>,
     bytes: u64,
     bits_per_second: u64,
+    steady_bps: u64,
 }
 
 impl Rate {
@@ -23,6 +26,12 @@ impl Rate {
         self.bits_per_second
     }
 
+    /// Of the last few seconds, for a second with a key frame is no measure; 0 as above.
+    pub fn steady_bps(&mut self, now: Instant) -> u64 {
+        self.roll(now);
+        self.steady_bps
+    }
+
     fn roll(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(*self.since.get_or_insert(now));
         if elapsed < PERIOD {
@@ -32,6 +41,11 @@ impl Rate {
             (self.bytes * 8 * 1_000_000) / (elapsed.as_micros() as u64)
         } else {
             0
+        };
+        self.steady_bps = match (self.steady_bps, self.bits_per_second) {
+            (0, first) => first,
+            (_, 0) => 0,
+            (steady, last) => (steady * (STEADINESS - 1) + last) / STEADINESS,
         };
         self.bytes = 0;
         self.since = Some(now);
@@ -49,6 +63,11 @@ mod tests {
             rate.on_bytes(1000, start + i * PERIOD / 10);
         }
         assert_eq!(rate.bits_per_second(start + PERIOD), 80_000);
-        assert_eq!(rate.bits_per_second(start + 4 * PERIOD), 0);
+        assert_eq!(rate.steady_bps(start + PERIOD), 80_000);
+        rate.on_bytes(50_000, start + PERIOD);
+        assert_eq!(rate.steady_bps(start + 2 * PERIOD), 160_000);
+        assert_eq!(rate.bits_per_second(start + 2 * PERIOD), 400_000);
+        assert_eq!(rate.bits_per_second(start + 6 * PERIOD), 0);
+        assert_eq!(rate.steady_bps(start + 6 * PERIOD), 0);
     }
 }

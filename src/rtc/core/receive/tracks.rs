@@ -177,7 +177,7 @@ impl Track {
                     .map(|at| now.saturating_duration_since(at));
                 LayerInfo {
                     height_px: stream.height_px,
-                    bitrate_bps: stream.rate.bits_per_second(now),
+                    bitrate_bps: stream.rate.steady_bps(now),
                     running: match since {
                         None => false,
                         // A still screen sends almost nothing, but there is no other layer.

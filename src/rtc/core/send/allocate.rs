@@ -9,10 +9,15 @@ pub const AUDIO_BPS: u64 = 48_000;
 /// Whoever is silent now may speak in a moment.
 const LEAST_AUDIO_BPS: u64 = 24_000;
 
+/// What our header extensions and SRTP's tag add to 50 packets a second.
+const AUDIO_OVERHEAD_BPS: u64 = 50 * 28 * 8;
+
 /// What a track of sound takes.
 pub fn sound_bps(layers: &[LayerInfo]) -> u64 {
     match layers.first() {
-        Some(layer) if layer.bitrate_bps > 0 => layer.bitrate_bps.max(LEAST_AUDIO_BPS),
+        Some(layer) if layer.bitrate_bps > 0 => {
+            (layer.bitrate_bps + AUDIO_OVERHEAD_BPS).max(LEAST_AUDIO_BPS)
+        }
         _ => AUDIO_BPS,
     }
 }
@@ -35,6 +40,8 @@ pub struct Video<'a> {
     /// The height at which it is shown, in device pixels; 0: not at all.
     pub shown_px: u32,
     pub is_speaking: bool,
+    /// Whether it may get more than now.
+    pub may_rise: bool,
     /// What it gets now.
     pub current: Option<u8>,
 }
@@ -82,6 +89,9 @@ pub fn allocate(budget_bps: u64, sound: u64, videos: &[Video<'_>]) -> Allocation
                 .iter()
                 .position(|r| Some(r.layer) == videos[i].current);
             let is_better = current.is_none_or(|current| step > current);
+            if is_better && !videos[i].may_rise {
+                continue;
+            }
             let more = rung.cost_bps.saturating_sub(below);
             let needs = match is_better {
                 true => more * HEADROOM_PERCENT / 100,

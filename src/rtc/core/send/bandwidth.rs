@@ -41,9 +41,17 @@ const BASELINE: Duration = Duration::from_secs(15);
 /// What is acknowledged is measured over this.
 const RATE_WINDOW_US: i64 = 500_000;
 
+/// And a burst that fills the path, over this.
+const BURST_WINDOW_US: i64 = 250_000;
+
 /// Draft §5.5: after overuse, this share of what arrived; else this factor a second.
 const DECREASE: f64 = 0.85;
 const INCREASE: f64 = 1.08;
+
+/// How fast a burst goes out: near a capacity that was seen, little faster than it drains; else as
+/// libwebrtc paces.
+const PACE_KNOWN: f64 = 1.2;
+const PACE_UNKNOWN: f64 = 2.5;
 
 /// Draft §6.
 const HIGH_LOSS: f64 = 0.10;
@@ -182,6 +190,15 @@ impl Bandwidth {
             .clamp(MIN_BPS, MAX_BPS)
     }
 
+    /// How fast a burst may go out.
+    pub fn pace_bps(&self) -> u64 {
+        let factor = match self.capacity_bps {
+            Some(_) => PACE_KNOWN,
+            None => PACE_UNKNOWN,
+        };
+        (self.estimate_bps() as f64 * factor) as u64
+    }
+
     /// What arrived in the last half second; `None` without feedback.
     pub fn acknowledged_bps(&self) -> Option<u64> {
         let (first, _) = self.acknowledged.front()?;
@@ -207,6 +224,11 @@ impl Bandwidth {
         }
     }
 
+    /// Whether what is sent now waits long.
+    pub fn has_long_queue(&self) -> bool {
+        self.standing_queue_us() >= LONG_QUEUE_US
+    }
+
     fn harmful_queue_us(&self) -> i64 {
         QUEUE_US + QUEUE_JITTERS * self.jitter_us
     }
@@ -215,6 +237,11 @@ impl Bandwidth {
     pub fn decreased_within(&self, time: Duration, now: Instant) -> bool {
         self.decreased
             .is_some_and(|at| now.saturating_duration_since(at) < time)
+    }
+
+    /// The path's, with the queue that stands in it, and until the peer reports.
+    pub fn round_trip(&self) -> Duration {
+        self.round_trip
     }
 
     pub fn on_round_trip(&mut self, round_trip: Duration) {
@@ -351,7 +378,11 @@ impl Bandwidth {
         (self.lost, self.reported, self.loss_since) = (0, 0, Some(now));
         if self.loss > HIGH_LOSS {
             let from = self.loss_bps.min(self.delay_bps);
-            self.loss_bps = (from * (1.0 - 0.5 * self.loss)).max(MIN_BPS as f64);
+            // What comes through despite the loss is not too much.
+            let floor = DECREASE * self.acknowledged_bps().unwrap_or(0) as f64;
+            self.loss_bps = (from * (1.0 - 0.5 * self.loss))
+                .max(floor)
+                .max(MIN_BPS as f64);
             self.decreased = Some(now);
         } else if self.loss < LOW_LOSS {
             self.loss_bps = (self.loss_bps * INCREASE).min(MAX_BPS as f64);
@@ -385,6 +416,15 @@ impl Bandwidth {
         self.updated = Some(now);
     }
 
+    /// What arrived in the last `window_us`.
+    fn acknowledged_within(&self, window_us: i64) -> Option<f64> {
+        let (last, _) = self.acknowledged.back()?;
+        let of_window = self.acknowledged.iter().rev();
+        let of_window = of_window.take_while(|(at, _)| last - at <= window_us);
+        let bytes: u64 = of_window.map(|(_, len)| u64::from(*len)).sum();
+        Some((bytes * 8_000_000) as f64 / window_us as f64)
+    }
+
     fn note_acknowledged(&mut self, acknowledged: f64, now: Instant) {
         let most = &mut self.most_acknowledged;
         while most.back().is_some_and(|(_, less)| *less <= acknowledged) {
@@ -399,12 +439,14 @@ impl Bandwidth {
 
     /// What the path carries, when a queue stands in it.
     fn carried_bps(&self, acknowledged: f64) -> f64 {
-        match self.standing_queue_us() >= LONG_QUEUE_US {
+        let lately = self.acknowledged_within(BURST_WINDOW_US).unwrap_or(0.0);
+        match self.has_long_queue() {
             true => acknowledged,
             false => self
                 .most_acknowledged
                 .front()
-                .map_or(acknowledged, |(_, most)| *most),
+                .map_or(acknowledged, |(_, most)| *most)
+                .max(lately),
         }
     }
 

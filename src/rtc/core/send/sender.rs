@@ -5,17 +5,14 @@ use std::time::{Duration, Instant};
 
 use super::allocate::{self, Video};
 use super::bandwidth::Bandwidth;
-use super::forward::{Forward, Rewritten, rewrite_payload};
-use super::history::{History, Sent};
-use super::packet::Head;
-use crate::room::{Codec, MediaKind};
-use crate::rtc::core::ice::Path;
-use crate::rtc::core::outbox::Outbox;
+use super::pacer::{Paced, Pacer};
+use super::probe::Prober;
+use super::track::{Form, Slot, SlotStats, Track, View, Wire};
+use crate::room::MediaKind;
 use crate::rtc::core::receive::reception::ReportBlock;
 use crate::rtc::core::rtcp::{self, Incoming};
-use crate::rtc::core::sdp::agreement::{Rtx, SendMedia};
+use crate::rtc::core::sdp::agreement::SendMedia;
 use crate::rtc::core::sink::{LayerInfo, ReceivedRtp, SenderReport};
-use crate::rtc::core::srtp::Srtp;
 
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -28,44 +25,14 @@ const KEY_FRAME_AGAIN: Duration = Duration::from_millis(1000);
 /// Packets asked for in one message that are sent again; more is no loss but an outage.
 const MAX_RESENDS: usize = 200;
 
+/// A picture that gets worse so soon after the estimate fell was too much.
+const RECENT_DECREASE: Duration = Duration::from_secs(1);
+
 /// Until reports tell.
 const ROUND_TRIP: Duration = Duration::from_millis(50);
 
-/// A probe for a better picture: so short that the queue it may fill harms no sound, in steps, and
-/// how long to wait after one.
-const PROBE_FOR: Duration = Duration::from_millis(150);
-const PROBE_STEP: Duration = Duration::from_millis(10);
-const PROBE_PAUSE: Duration = Duration::from_secs(3);
-/// A probe that offers more than this times the estimate says little more and costs much.
-const PROBE_REACH: u64 = 2;
-
 /// Reports of which the answer may still come.
 const MAX_REPORTS: usize = 4;
-
-/// The RTX stream's numbers start here, for the same reason as the media's.
-const FIRST_RTX: u64 = 0x1000;
-
-/// The index of a section in which we send, as the agreement lists them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(pub u16);
-
-/// How a subscriber shows what comes in a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct View {
-    /// The height of the picture, in device pixels; 0 when it is not shown.
-    pub shown_px: u32,
-    pub is_speaking: bool,
-}
-
-impl Default for View {
-    /// Until the subscriber says it.
-    fn default() -> Self {
-        Self {
-            shown_px: 720,
-            is_speaking: false,
-        }
-    }
-}
 
 /// What a sender has for its surroundings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,56 +44,6 @@ pub enum SendEvent {
     Layer(Slot, Option<u8>),
 }
 
-/// Where datagrams are sealed and go.
-pub struct Wire<'a> {
-    pub srtp: &'a mut Srtp,
-    pub path: Path,
-    pub outbox: &'a mut Outbox,
-}
-
-/// Measurements of one slot.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SlotStats {
-    /// Of its section.
-    pub mid: String,
-    pub codec: Option<Codec>,
-    pub layer: Option<u8>,
-    pub is_paused: bool,
-    pub packets: u64,
-    pub bytes: u64,
-    /// Packets sent again.
-    pub resent: u64,
-    /// Packets asked for.
-    pub nacks: u64,
-    pub key_frames_wanted: u64,
-    /// Of the subscriber's last report, in 1/256.
-    pub fraction_lost: u8,
-    pub lost: u32,
-    pub jitter: Duration,
-    pub layer_switches: u64,
-}
-
-struct Track {
-    media: SendMedia,
-    has_source: bool,
-    forward: Forward,
-    history: History,
-    rtx_sequence: u64,
-    layers: Vec<LayerInfo>,
-    view: View,
-    report: Option<SenderReport>,
-    reports_sent: VecDeque<(u32, Instant)>,
-    key_frame_wished: Option<Instant>,
-    is_paused: bool,
-    stats: SlotStats,
-}
-
-struct Probe {
-    until: Instant,
-    next: Instant,
-    bps: u64,
-}
-
 /// All that one connection sends.
 pub struct Sender {
     tracks: Vec<Track>,
@@ -136,9 +53,9 @@ pub struct Sender {
     round_trip: Option<Duration>,
     report_due: Option<Instant>,
     allocate_due: Option<Instant>,
-    probe: Option<Probe>,
-    probed: Option<Instant>,
+    prober: Prober,
     resends: VecDeque<(usize, u16)>,
+    pacer: Pacer,
     rtcp: VecDeque<Vec<u8>>,
     events: VecDeque<SendEvent>,
 }
@@ -154,9 +71,9 @@ impl Sender {
             round_trip: None,
             report_due: None,
             allocate_due: None,
-            probe: None,
-            probed: None,
+            prober: Prober::default(),
             resends: VecDeque::new(),
+            pacer: Pacer::default(),
             rtcp: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -168,7 +85,10 @@ impl Sender {
         for (at, media) in sends.into_iter().enumerate() {
             match self.tracks.get_mut(at) {
                 Some(track) if track.media.ssrc == media.ssrc => track.media = media,
-                Some(track) => *track = Track::new(media, random()),
+                Some(track) => {
+                    self.pacer.forget(at);
+                    *track = Track::new(media, random());
+                }
                 None => self.tracks.push(Track::new(media, random())),
             }
         }
@@ -250,20 +170,21 @@ impl Sender {
         let Some(track) = self.tracks.get_mut(at).filter(|track| track.has_source) else {
             return;
         };
+        self.pacer.fill(self.bandwidth.pace_bps(), now);
+        let never_waits = track.media.kind == MediaKind::Audio;
         for packet in packets {
             let Some(rewritten) = track.forward.take(packet) else {
                 continue;
             };
-            let number = self.bandwidth.next_number();
-            let form = Form::Media(number);
-            let sent = track.write(packet, &rewritten, form, wire);
-            track.stats.packets += 1;
-            track.stats.bytes += sent as u64;
-            if sent > 0 && track.media.transport_cc.is_some() {
-                self.bandwidth.on_sent(sent, now);
-            }
-            if track.media.nack {
-                track.history.push(packet, rewritten, number, now);
+            if never_waits || self.pacer.is_free() {
+                let len = track.send(packet, rewritten, &mut self.bandwidth, wire, now);
+                self.pacer.pay(len);
+            } else {
+                self.pacer.wait(Paced {
+                    track: at,
+                    packet: packet.clone(),
+                    rewritten,
+                });
             }
         }
         if track.forward.awaits_key_frame().is_some() {
@@ -351,9 +272,25 @@ impl Sender {
         }
     }
 
-    /// Sends again what was asked for, and probes.
+    /// Sends what waited for its time, sends again what was asked for, and probes.
     pub fn flush(&mut self, wire: &mut Wire<'_>, now: Instant) {
-        let pause = self.round_trip.unwrap_or(ROUND_TRIP);
+        self.pacer.fill(self.bandwidth.pace_bps(), now);
+        self.send_again(wire, now);
+        while let Some(paced) = self.pacer.next() {
+            if let Some(track) = self.tracks.get_mut(paced.track) {
+                let bandwidth = &mut self.bandwidth;
+                let len = track.send(&paced.packet, paced.rewritten, bandwidth, wire, now);
+                self.pacer.pay(len);
+            }
+        }
+        self.send_probe(wire, now);
+    }
+
+    fn send_again(&mut self, wire: &mut Wire<'_>, now: Instant) {
+        // By feedback a round trip is known with the queue that is in it now: what is asked for
+        // again may still stand there.
+        let by_report = self.round_trip.unwrap_or(ROUND_TRIP);
+        let pause = by_report.max(self.bandwidth.round_trip());
         while let Some((at, number)) = self.resends.pop_front() {
             let Some(track) = self.tracks.get_mut(at) else {
                 continue;
@@ -362,7 +299,7 @@ impl Sender {
                 continue;
             };
             let sent = sent.clone();
-            match track.media.rtx {
+            let len = match track.media.rtx {
                 Some(rtx) => track.resend(&sent, rtx, &mut self.bandwidth, wire, now),
                 None => track.write(
                     &sent.packet,
@@ -372,27 +309,13 @@ impl Sender {
                 ),
             };
             track.stats.resent += 1;
+            self.pacer.pay(len);
         }
-        self.send_probe(wire, now);
     }
 
+    /// Whole packets sent again: padding too, but of some use where one was lost.
     fn send_probe(&mut self, wire: &mut Wire<'_>, now: Instant) {
-        let Some(probe) = &mut self.probe else {
-            return;
-        };
-        if probe.next > now {
-            return;
-        }
-        if probe.until <= now || self.bandwidth.is_overused() {
-            self.probe = None;
-            self.bandwidth.end_probe();
-            return;
-        }
-        // What time brought, though a late timer must make no burst of it.
-        let elapsed = now.saturating_duration_since(probe.next) + PROBE_STEP;
-        let elapsed = elapsed.min(PROBE_STEP * 4);
-        probe.next = now + PROBE_STEP;
-        let mut left = probe.bps * elapsed.as_millis() as u64 / 8000;
+        let mut left = self.prober.due_bytes(&mut self.bandwidth, now);
         let mut tracks = self.tracks.iter_mut();
         let Some(track) = tracks.find(|track| track.history.newest().is_some()) else {
             return;
@@ -400,10 +323,9 @@ impl Sender {
         let (Some(rtx), Some(sent)) = (track.media.rtx, track.history.newest().cloned()) else {
             return;
         };
-        // Whole packets sent again: padding too, but of some use where one was lost.
         while left > 0 {
             let len = track.resend(&sent, rtx, &mut self.bandwidth, wire, now);
-            left = left.saturating_sub(len.max(100) as u64);
+            left = left.saturating_sub(len.max(100));
         }
     }
 
@@ -440,6 +362,7 @@ impl Sender {
                 Video {
                     layers: &track.layers,
                     shown_px: track.view.shown_px,
+                    may_rise: !track.patience.is_held(now),
                     is_speaking: track.view.is_speaking,
                     current: track.forward.wanted(),
                 }
@@ -458,36 +381,26 @@ impl Sender {
                 continue;
             }
             track.is_paused = is_paused;
+            let is_worse = layer < track.forward.wanted();
+            let was_too_much = self.bandwidth.decreased_within(RECENT_DECREASE, now);
+            match is_worse {
+                true if was_too_much => track.patience.on_fall(now),
+                true => {}
+                false => track.patience.on_rise(now),
+            }
             track.forward.want(layer);
+            if is_worse && self.bandwidth.has_long_queue() {
+                // Its last frames would only hold up the sound.
+                track.forward.restart();
+                self.pacer.forget(at);
+            }
             track.key_frame_wished = None;
             self.events
                 .push_back(SendEvent::Layer(Slot(at as u16), layer));
         }
-        self.consider_probe(allocation.unmet_bps, now);
-    }
-
-    /// Somebody could have a better picture, if only it were known whether it fits.
-    fn consider_probe(&mut self, unmet_bps: Option<u64>, now: Instant) {
-        let Some(unmet_bps) = unmet_bps else {
-            return;
-        };
-        let is_due = self
-            .probed
-            .is_none_or(|at| now.saturating_duration_since(at) >= PROBE_PAUSE);
-        let is_calm = !self.bandwidth.decreased_within(PROBE_PAUSE, now);
-        let heard = self.bandwidth.acknowledged_bps();
-        let (true, true, None, Some(carried)) = (is_due, is_calm, &self.probe, heard) else {
-            return;
-        };
-        let reach = self.bandwidth.estimate_bps().max(100_000) * PROBE_REACH;
-        let target = (unmet_bps + unmet_bps / 10).min(reach);
-        self.probed = Some(now);
-        self.bandwidth.begin_probe();
-        self.probe = Some(Probe {
-            until: now + PROBE_FOR,
-            next: now,
-            bps: target.saturating_sub(carried),
-        });
+        if let Some(unmet_bps) = allocation.unmet_bps {
+            self.prober.consider(unmet_bps, &mut self.bandwidth, now);
+        }
     }
 
     fn send_reports(&mut self, now: Instant) {
@@ -527,11 +440,11 @@ impl Sender {
     }
 
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let probe = self.probe.as_ref().map(|probe| probe.next);
         [
             (self.report_due, "sender report"),
             (self.allocate_due, "bandwidth to allocate"),
-            (probe, "probe"),
+            (self.prober.poll_timeout(), "probe"),
+            (self.pacer.poll_timeout(), "pictures to spread out"),
         ]
         .into_iter()
         .filter_map(|(at, why)| Some((at?, why)))
@@ -560,91 +473,6 @@ impl Sender {
             })
             .collect()
     }
-}
-
-impl Track {
-    fn new(media: SendMedia, random: u16) -> Self {
-        Self {
-            forward: Forward::new(media.clock_rate, random),
-            rtx_sequence: FIRST_RTX + u64::from(random >> 2),
-            history: History::new(media.kind),
-            media,
-            has_source: false,
-            layers: Vec::new(),
-            view: View::default(),
-            report: None,
-            reports_sent: VecDeque::new(),
-            key_frame_wished: None,
-            is_paused: false,
-            stats: SlotStats::default(),
-        }
-    }
-
-    /// A packet once more, by RFC 4588; its length on the wire.
-    fn resend(
-        &mut self,
-        sent: &Sent,
-        rtx: Rtx,
-        bandwidth: &mut Bandwidth,
-        wire: &mut Wire<'_>,
-        now: Instant,
-    ) -> usize {
-        self.rtx_sequence += 1;
-        let form = Form::Rtx(rtx, self.rtx_sequence, bandwidth.next_number());
-        let len = self.write(&sent.packet, &sent.rewritten, form, wire);
-        if len > 0 && self.media.transport_cc.is_some() {
-            bandwidth.on_sent(len, now);
-        }
-        len
-    }
-
-    /// One packet into the outbox; its length on the wire.
-    fn write(
-        &self,
-        packet: &ReceivedRtp,
-        rewritten: &Rewritten,
-        form: Form,
-        wire: &mut Wire<'_>,
-    ) -> usize {
-        let media = &self.media;
-        let (payload_type, ssrc, index, number) = match form {
-            Form::Media(number) => (media.payload_type, media.ssrc, rewritten.sequence, number),
-            Form::Rtx(rtx, index, number) => (rtx.payload_type, rtx.ssrc, index, number),
-        };
-        let head = Head {
-            payload_type,
-            marker: packet.marker,
-            sequence: index as u16,
-            timestamp: rewritten.timestamp,
-            ssrc,
-            transport_cc: media.transport_cc.map(|id| (id, number)),
-            audio_level: media.audio_level.zip(packet.audio_level),
-        };
-        let Wire { srtp, path, outbox } = wire;
-        let is_vp8 = media.codec == Codec::Vp8;
-        outbox.write(*path, |bytes, start| {
-            let header_len = head.write(bytes);
-            if matches!(form, Form::Rtx(..)) {
-                bytes.extend_from_slice(&(rewritten.sequence as u16).to_be_bytes());
-            }
-            let payload_at = bytes.len();
-            bytes.extend_from_slice(packet.payload());
-            if is_vp8 {
-                rewrite_payload(&mut bytes[payload_at..], &packet.content, rewritten);
-            }
-            srtp.seal_rtp(bytes, start, header_len, ssrc, index)
-        })
-    }
-}
-
-/// How a packet goes out, with its transport-wide number.
-#[derive(Clone, Copy)]
-enum Form {
-    /// As its slot's media. A second time it must be the same to the last bit: its nonce in
-    /// SRTP is the same.
-    Media(u16),
-    /// By RFC 4588, with the number in that stream.
-    Rtx(Rtx, u64, u16),
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ fn video(layers: &[LayerInfo], shown_px: u32, is_speaking: bool) -> Video<'_> {
         layers,
         shown_px,
         is_speaking,
+        may_rise: true,
         current: None,
     }
 }
@@ -100,7 +101,7 @@ proptest! {
         videos in proptest::collection::vec((some_layers(), 0u32..2000, any::<bool>(), proptest::option::of(0u8..4)), 0..12),
     ) {
         let videos: Vec<Video> = videos.iter().map(|(layers, shown_px, is_speaking, current)| Video {
-            layers, shown_px: *shown_px, is_speaking: *is_speaking, current: *current,
+            layers, shown_px: *shown_px, is_speaking: *is_speaking, current: *current, may_rise: true,
         }).collect();
         let allocation = allocate(budget, sound, &videos);
         prop_assert!(allocation.cost_bps <= budget.max(sound));

@@ -5,12 +5,18 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rtc_srtp::protection_profile::ProtectionProfile;
 
+mod network;
+
 use super::*;
+use crate::room::Codec;
 use crate::rtc::core::dtls::Identity;
+use crate::rtc::core::ice::Path;
+use crate::rtc::core::outbox::Outbox;
 use crate::rtc::core::receive::payload::Content;
 use crate::rtc::core::receive::rtp;
 use crate::rtc::core::rtcp::TransportFeedback;
-use crate::rtc::core::srtp;
+use crate::rtc::core::sdp::agreement::Rtx;
+use crate::rtc::core::srtp::{self, Srtp};
 
 const SSRC: u32 = 0x1111;
 const RTX: u32 = 0x2222;
@@ -407,4 +413,32 @@ fn lost_sound_is_sent_again_to_the_last_bit_the_same() {
         assert_eq!(again, [sent[4].clone()]);
         assert_eq!(world.sender.stats()[1].resent, 1);
     }
+}
+
+#[test]
+fn on_a_narrow_path_pictures_are_spread_out_and_sound_goes_between() {
+    let mut world = World::new(ProtectionProfile::AeadAes128Gcm);
+    let remb = Incoming::Remb { bps: 160_000 };
+    world.sender.handle_rtcp(&remb, world.now);
+    let frame: Vec<_> = (0..10).map(|_| world.packet(0, true, 1000)).collect();
+    let mut got = world.forward(VIDEO, &frame);
+    assert!((1..5).contains(&got.len()), "{}", got.len());
+    let sound = world.packet(0, true, 80);
+    assert_eq!(world.forward(AUDIO, &[sound]).len(), 1, "at once");
+    let begin = world.now;
+    while got.len() < 10 {
+        let due = world.sender.poll_timeout().expect("more to send");
+        world.now = due.0.max(world.now);
+        world.sender.handle_timeout(world.now);
+        got.extend(world.forward(VIDEO, &[]));
+    }
+    let took = world.now.duration_since(begin);
+    // 80 kbit at 400 kbit/s, but for the first 16.
+    let expect = Duration::from_millis(130)..Duration::from_millis(220);
+    assert!(expect.contains(&took), "{took:?}");
+    let numbers: Vec<_> = got.iter().map(|(_, number, _)| *number).collect();
+    assert!(
+        numbers.windows(2).all(|pair| pair[1] == pair[0] + 1),
+        "{numbers:?}"
+    );
 }

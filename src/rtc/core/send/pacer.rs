@@ -1,0 +1,112 @@
+//! Spreads pictures out in time: a key frame sent at once would fill the queue before a bottleneck,
+//! and the sound behind it would come late, or be dropped.
+//!
+//! A bucket is refilled at the pace. What finds it filled goes at once, as nearly all does on a
+//! wide path; the rest of the burst waits. Sound and what is sent again never wait, but are paid
+//! for from the same bucket.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::forward::Rewritten;
+use crate::rtc::core::sink::ReceivedRtp;
+
+/// What goes at once after a pause, as time at the pace.
+const BURST: Duration = Duration::from_millis(40);
+
+/// Timers are no finer.
+const LEAST_WAIT: Duration = Duration::from_millis(2);
+
+/// The pace rises so that nothing waits longer: what is late is no better than what is lost.
+const MAX_WAIT: Duration = Duration::from_millis(400);
+
+/// A packet that waits for its time.
+#[derive(Debug)]
+pub struct Paced {
+    /// The index of its track.
+    pub track: usize,
+    pub packet: ReceivedRtp,
+    pub rewritten: Rewritten,
+}
+
+#[derive(Debug)]
+pub struct Pacer {
+    /// Bits that may be sent now; below 0: that were sent too early.
+    credit: i64,
+    filled: Option<Instant>,
+    bps: u64,
+    waiting: VecDeque<Paced>,
+    waiting_bits: u64,
+}
+
+impl Default for Pacer {
+    fn default() -> Self {
+        Self {
+            credit: 0,
+            filled: None,
+            bps: 1,
+            waiting: VecDeque::new(),
+            waiting_bits: 0,
+        }
+    }
+}
+
+impl Pacer {
+    /// Brings time up to date: from now on `pace_bps` is the pace.
+    pub fn fill(&mut self, pace_bps: u64, now: Instant) {
+        let to_be_in_time = self.waiting_bits * 1000 / MAX_WAIT.as_millis() as u64;
+        self.bps = pace_bps.max(to_be_in_time).max(1);
+        let burst = bits(self.bps, BURST);
+        let elapsed = self
+            .filled
+            .replace(now)
+            .map_or(BURST, |at| now.saturating_duration_since(at));
+        // After a long pause the debt is forgotten, however long it was.
+        let earned = bits(self.bps, elapsed.min(Duration::from_secs(1)));
+        self.credit = (self.credit + earned).min(burst);
+    }
+
+    /// This was sent.
+    pub fn pay(&mut self, bytes: usize) {
+        self.credit -= bytes as i64 * 8;
+    }
+
+    /// Whether a packet of a picture may go at once: those before it must be gone.
+    pub fn is_free(&self) -> bool {
+        self.credit > 0 && self.waiting.is_empty()
+    }
+
+    pub fn wait(&mut self, paced: Paced) {
+        self.waiting_bits += paced.packet.packet.len() as u64 * 8;
+        self.waiting.push_back(paced);
+    }
+
+    /// The next packet whose time has come.
+    pub fn next(&mut self) -> Option<Paced> {
+        let paced = match self.credit > 0 {
+            true => self.waiting.pop_front()?,
+            false => return None,
+        };
+        self.waiting_bits -= paced.packet.packet.len() as u64 * 8;
+        Some(paced)
+    }
+
+    /// Forgets what waits of a track.
+    pub fn forget(&mut self, track: usize) {
+        self.waiting.retain(|paced| paced.track != track);
+        let bytes = self.waiting.iter().map(|paced| paced.packet.packet.len());
+        self.waiting_bits = 8 * bytes.sum::<usize>() as u64;
+    }
+
+    /// When the next packet may go.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.waiting.front()?;
+        let debt = u64::try_from(1 - self.credit).unwrap_or(0);
+        let wait = Duration::from_micros(debt * 1_000_000 / self.bps);
+        Some(self.filled? + wait.max(LEAST_WAIT))
+    }
+}
+
+fn bits(bps: u64, time: Duration) -> i64 {
+    (bps as i64).saturating_mul(time.as_micros() as i64) / 1_000_000
+}

@@ -1,0 +1,74 @@
+//! Sends more than the estimate allows for a moment, to find out whether a better picture fits:
+//! what is not sent is not known to arrive.
+
+use std::time::{Duration, Instant};
+
+use super::bandwidth::Bandwidth;
+
+/// A probe for a better picture: so short that the queue it may fill harms no sound, in steps, and
+/// how long to wait after one.
+const FOR: Duration = Duration::from_millis(150);
+const STEP: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_secs(3);
+/// A probe that offers more than this times the estimate says little more and costs much.
+const REACH: u64 = 2;
+
+struct Probe {
+    until: Instant,
+    next: Instant,
+    bps: u64,
+}
+
+/// Decides when to probe, and how much to send then.
+#[derive(Default)]
+pub struct Prober {
+    running: Option<Probe>,
+    last: Option<Instant>,
+}
+
+impl Prober {
+    /// Somebody could have a better picture, if only it were known that `needed_bps` arrive.
+    pub fn consider(&mut self, needed_bps: u64, bandwidth: &mut Bandwidth, now: Instant) {
+        let is_due = self
+            .last
+            .is_none_or(|at| now.saturating_duration_since(at) >= PAUSE);
+        let is_calm = !bandwidth.decreased_within(PAUSE, now);
+        let heard = bandwidth.acknowledged_bps();
+        let (true, true, None, Some(carried)) = (is_due, is_calm, &self.running, heard) else {
+            return;
+        };
+        let reach = bandwidth.estimate_bps().max(100_000) * REACH;
+        let target = (needed_bps + needed_bps / 10).min(reach);
+        self.last = Some(now);
+        bandwidth.begin_probe();
+        self.running = Some(Probe {
+            until: now + FOR,
+            next: now,
+            bps: target.saturating_sub(carried),
+        });
+    }
+
+    /// How many bytes to send now besides the media.
+    pub fn due_bytes(&mut self, bandwidth: &mut Bandwidth, now: Instant) -> usize {
+        let Some(probe) = &mut self.running else {
+            return 0;
+        };
+        if probe.next > now {
+            return 0;
+        }
+        if probe.until <= now || bandwidth.is_overused() {
+            self.running = None;
+            bandwidth.end_probe();
+            return 0;
+        }
+        // What time brought, though a late timer must make no burst of it.
+        let elapsed = now.saturating_duration_since(probe.next) + STEP;
+        let elapsed = elapsed.min(STEP * 4);
+        probe.next = now + STEP;
+        (probe.bps * elapsed.as_millis() as u64 / 8000) as usize
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        Some(self.running.as_ref()?.next)
+    }
+}
