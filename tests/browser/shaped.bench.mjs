@@ -7,7 +7,7 @@ import { shaper, throughShaper } from "./shaper.mjs";
 
 const SECONDS = Number(process.env.AMPHI_SHAPED_SECONDS ?? 20);
 const SETTLE_MS = 8_000;
-const CAMERA = ["--use-fake-device-for-media-stream=fps=15"];
+const CAMERA = ["--use-fake-device-for-media-stream=fps=8"];
 
 const LOSSY = { loss: 0.05, jitterMs: 30 };
 const NARROW = { bps: 300_000 };

@@ -48,6 +48,9 @@ const BURST_WINDOW_US: i64 = 250_000;
 const DECREASE: f64 = 0.85;
 const INCREASE: f64 = 1.08;
 
+/// The share of an estimate that shows its worth.
+const USED: f64 = 0.85;
+
 /// How fast a burst goes out: near a capacity that was seen, little faster than it drains; else as
 /// libwebrtc paces.
 const PACE_KNOWN: f64 = 1.2;
@@ -66,6 +69,16 @@ struct SentPacket {
     number: u64,
     at: Instant,
     len: u32,
+    fate: Fate,
+}
+
+/// What was reported of a packet. Browsers report again all that came since a packet that came
+/// late, as sound does that was sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Unknown,
+    Missing,
+    Arrived,
 }
 
 /// Packets of one burst.
@@ -179,6 +192,7 @@ impl Bandwidth {
             number: self.next,
             at: now,
             len: len as u32,
+            fate: Fate::Unknown,
         });
         self.next += 1;
     }
@@ -261,16 +275,21 @@ impl Bandwidth {
         self.remb_bps = None;
         let mut last_sent = None;
         for (number, arrived_us) in feedback.packets() {
-            let Some(sent) = self.find(number) else {
+            let Some((sent, before)) = self.find(number, arrived_us.is_some()) else {
                 continue;
             };
-            self.reported += 1;
             self.reported_number = self.reported_number.max(sent.number);
+            self.reported += u32::from(before == Fate::Unknown);
+            match (before, sent.fate) {
+                (Fate::Unknown, Fate::Missing) => self.lost += 1,
+                // It was late only, or came when it was sent again.
+                (Fate::Missing, Fate::Arrived) => self.lost = self.lost.saturating_sub(1),
+                _ => {}
+            }
             let Some(arrived_us) = arrived_us else {
-                self.lost += 1;
                 continue;
             };
-            last_sent = Some(sent.at);
+            last_sent = last_sent.max(Some(sent.at));
             self.count_for_probe(sent, arrived_us);
             self.acknowledge(arrived_us, sent.len);
             self.on_arrival(sent.at, arrived_us);
@@ -284,17 +303,25 @@ impl Bandwidth {
         self.conclude_probe(now);
     }
 
-    /// Takes the packet of which the feedback names the lower 16 bits.
-    fn find(&mut self, number: u16) -> Option<SentPacket> {
+    /// The packet of which the feedback names the lower 16 bits, and what was known of it; `None`
+    /// when this is no news.
+    fn find(&mut self, number: u16, has_arrived: bool) -> Option<(SentPacket, Fate)> {
         let newest = self.next.checked_sub(1)?;
         let back = u64::from((newest as u16).wrapping_sub(number));
         let number = newest.checked_sub(back)?;
         let first = self.sent.front()?.number;
         let at = usize::try_from(number.checked_sub(first)?).ok()?;
-        self.sent
-            .get(at)
-            .copied()
-            .filter(|sent| sent.number == number)
+        let sent = self.sent.get_mut(at)?;
+        let fate = match has_arrived {
+            true => Fate::Arrived,
+            false => Fate::Missing,
+        };
+        let before = sent.fate;
+        if sent.number != number || before == fate || before == Fate::Arrived {
+            return None;
+        }
+        sent.fate = fate;
+        Some((*sent, before))
     }
 
     fn acknowledge(&mut self, arrived_us: i64, len: u32) {
@@ -450,10 +477,10 @@ impl Bandwidth {
         }
     }
 
-    /// Fast while far from what the path carried at its last overuse, slow near it. Beyond what
-    /// was really sent nothing is known.
+    /// Fast while far from what the path carried at its last overuse, slow near it. Only while the
+    /// estimate is made use of: what is not sent is not known to arrive.
     fn increase(&mut self, acknowledged: f64, elapsed: Duration) {
-        let ceiling = 1.5 * acknowledged + 10_000.0;
+        let ceiling = acknowledged / USED + 10_000.0;
         if self.delay_bps >= ceiling {
             return;
         }
@@ -520,7 +547,8 @@ impl Bandwidth {
         let Some((since, until)) = probe.arrived_us else {
             return;
         };
-        let span = until - since;
+        // Jitter may have brought its ends together.
+        let span = until - since + 2 * self.jitter_us;
         if probe.packets < PROBE_PACKETS || span < PROBE_SPAN_US {
             return;
         }

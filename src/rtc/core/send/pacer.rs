@@ -29,41 +29,24 @@ pub struct Paced {
     pub rewritten: Rewritten,
 }
 
-#[derive(Debug)]
-pub struct Pacer {
-    /// Bits that may be sent now; below 0: that were sent too early.
+/// Bits that may be sent, earned with time.
+#[derive(Debug, Default)]
+pub struct Bucket {
+    /// Below 0: that were sent too early.
     credit: i64,
     filled: Option<Instant>,
-    bps: u64,
-    waiting: VecDeque<Paced>,
-    waiting_bits: u64,
 }
 
-impl Default for Pacer {
-    fn default() -> Self {
-        Self {
-            credit: 0,
-            filled: None,
-            bps: 1,
-            waiting: VecDeque::new(),
-            waiting_bits: 0,
-        }
-    }
-}
-
-impl Pacer {
-    /// Brings time up to date: from now on `pace_bps` is the pace.
-    pub fn fill(&mut self, pace_bps: u64, now: Instant) {
-        let to_be_in_time = self.waiting_bits * 1000 / MAX_WAIT.as_millis() as u64;
-        self.bps = pace_bps.max(to_be_in_time).max(1);
-        let burst = bits(self.bps, BURST);
+impl Bucket {
+    /// Brings time up to date, at `bps`; never holds more than what `burst` earns.
+    pub fn fill(&mut self, bps: u64, burst: Duration, now: Instant) {
         let elapsed = self
             .filled
             .replace(now)
-            .map_or(BURST, |at| now.saturating_duration_since(at));
+            .map_or(burst, |at| now.saturating_duration_since(at));
         // After a long pause the debt is forgotten, however long it was.
-        let earned = bits(self.bps, elapsed.min(Duration::from_secs(1)));
-        self.credit = (self.credit + earned).min(burst);
+        let earned = bits(bps, elapsed.min(Duration::from_secs(1)));
+        self.credit = (self.credit + earned).min(bits(bps, burst));
     }
 
     /// This was sent.
@@ -71,9 +54,35 @@ impl Pacer {
         self.credit -= bytes as i64 * 8;
     }
 
+    pub fn has_credit(&self) -> bool {
+        self.credit > 0
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Pacer {
+    bucket: Bucket,
+    bps: u64,
+    waiting: VecDeque<Paced>,
+    waiting_bits: u64,
+}
+
+impl Pacer {
+    /// Brings time up to date: from now on `pace_bps` is the pace.
+    pub fn fill(&mut self, pace_bps: u64, now: Instant) {
+        let to_be_in_time = self.waiting_bits * 1000 / MAX_WAIT.as_millis() as u64;
+        self.bps = pace_bps.max(to_be_in_time).max(1);
+        self.bucket.fill(self.bps, BURST, now);
+    }
+
+    /// This was sent.
+    pub fn pay(&mut self, bytes: usize) {
+        self.bucket.pay(bytes);
+    }
+
     /// Whether a packet of a picture may go at once: those before it must be gone.
     pub fn is_free(&self) -> bool {
-        self.credit > 0 && self.waiting.is_empty()
+        self.bucket.has_credit() && self.waiting.is_empty()
     }
 
     pub fn wait(&mut self, paced: Paced) {
@@ -82,8 +91,8 @@ impl Pacer {
     }
 
     /// The next packet whose time has come.
-    pub fn next(&mut self) -> Option<Paced> {
-        let paced = match self.credit > 0 {
+    pub fn pop_due(&mut self) -> Option<Paced> {
+        let paced = match self.bucket.has_credit() {
             true => self.waiting.pop_front()?,
             false => return None,
         };
@@ -101,9 +110,9 @@ impl Pacer {
     /// When the next packet may go.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.waiting.front()?;
-        let debt = u64::try_from(1 - self.credit).unwrap_or(0);
-        let wait = Duration::from_micros(debt * 1_000_000 / self.bps);
-        Some(self.filled? + wait.max(LEAST_WAIT))
+        let debt = u64::try_from(1 - self.bucket.credit).unwrap_or(0);
+        let wait = Duration::from_micros(debt * 1_000_000 / self.bps.max(1));
+        Some(self.bucket.filled? + wait.max(LEAST_WAIT))
     }
 }
 

@@ -10,6 +10,7 @@ use super::bandwidth::Bandwidth;
 const FOR: Duration = Duration::from_millis(150);
 const STEP: Duration = Duration::from_millis(10);
 const PAUSE: Duration = Duration::from_secs(3);
+const LONGEST_PAUSE: Duration = Duration::from_secs(12);
 /// A probe that offers more than this times the estimate says little more and costs much.
 const REACH: u64 = 2;
 
@@ -23,7 +24,15 @@ struct Probe {
 #[derive(Default)]
 pub struct Prober {
     running: Option<Probe>,
-    last: Option<Instant>,
+    last: Option<Last>,
+}
+
+#[derive(Clone, Copy)]
+struct Last {
+    at: Instant,
+    /// Until the next.
+    pause: Duration,
+    target_bps: u64,
 }
 
 impl Prober {
@@ -31,7 +40,7 @@ impl Prober {
     pub fn consider(&mut self, needed_bps: u64, bandwidth: &mut Bandwidth, now: Instant) {
         let is_due = self
             .last
-            .is_none_or(|at| now.saturating_duration_since(at) >= PAUSE);
+            .is_none_or(|last| now.saturating_duration_since(last.at) >= last.pause);
         let is_calm = !bandwidth.decreased_within(PAUSE, now);
         let heard = bandwidth.acknowledged_bps();
         let (true, true, None, Some(carried)) = (is_due, is_calm, &self.running, heard) else {
@@ -39,7 +48,16 @@ impl Prober {
         };
         let reach = bandwidth.estimate_bps().max(100_000) * REACH;
         let target = (needed_bps + needed_bps / 10).min(reach);
-        self.last = Some(now);
+        // A path that did not carry it a moment ago will hardly carry it now.
+        let pause = match self.last {
+            Some(last) if last.target_bps > bandwidth.estimate_bps() => last.pause * 2,
+            _ => PAUSE,
+        };
+        self.last = Some(Last {
+            at: now,
+            pause: pause.min(LONGEST_PAUSE),
+            target_bps: target,
+        });
         bandwidth.begin_probe();
         self.running = Some(Probe {
             until: now + FOR,

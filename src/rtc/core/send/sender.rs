@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::allocate::{self, Video};
 use super::bandwidth::Bandwidth;
-use super::pacer::{Paced, Pacer};
+use super::pacer::{Bucket, Paced, Pacer};
 use super::probe::Prober;
 use super::track::{Form, Slot, SlotStats, Track, View, Wire};
 use crate::room::MediaKind;
@@ -24,6 +24,11 @@ const KEY_FRAME_AGAIN: Duration = Duration::from_millis(1000);
 
 /// Packets asked for in one message that are sent again; more is no loss but an outage.
 const MAX_RESENDS: usize = 200;
+
+/// Of the estimate, for what is sent again: where a full queue drops packets, more of them would
+/// keep it full.
+const RESEND_PERCENT: u64 = 20;
+const RESEND_BURST: Duration = Duration::from_millis(500);
 
 /// A picture that gets worse so soon after the estimate fell was too much.
 const RECENT_DECREASE: Duration = Duration::from_secs(1);
@@ -55,6 +60,7 @@ pub struct Sender {
     allocate_due: Option<Instant>,
     prober: Prober,
     resends: VecDeque<(usize, u16)>,
+    resend_allowance: Bucket,
     pacer: Pacer,
     rtcp: VecDeque<Vec<u8>>,
     events: VecDeque<SendEvent>,
@@ -73,6 +79,7 @@ impl Sender {
             allocate_due: None,
             prober: Prober::default(),
             resends: VecDeque::new(),
+            resend_allowance: Bucket::default(),
             pacer: Pacer::default(),
             rtcp: VecDeque::new(),
             events: VecDeque::new(),
@@ -276,7 +283,7 @@ impl Sender {
     pub fn flush(&mut self, wire: &mut Wire<'_>, now: Instant) {
         self.pacer.fill(self.bandwidth.pace_bps(), now);
         self.send_again(wire, now);
-        while let Some(paced) = self.pacer.next() {
+        while let Some(paced) = self.pacer.pop_due() {
             if let Some(track) = self.tracks.get_mut(paced.track) {
                 let bandwidth = &mut self.bandwidth;
                 let len = track.send(&paced.packet, paced.rewritten, bandwidth, wire, now);
@@ -291,7 +298,13 @@ impl Sender {
         // again may still stand there.
         let by_report = self.round_trip.unwrap_or(ROUND_TRIP);
         let pause = by_report.max(self.bandwidth.round_trip());
+        let most_bps = self.bandwidth.estimate_bps() * RESEND_PERCENT / 100;
+        self.resend_allowance.fill(most_bps, RESEND_BURST, now);
         while let Some((at, number)) = self.resends.pop_front() {
+            if !self.resend_allowance.has_credit() {
+                self.resends.clear();
+                return;
+            }
             let Some(track) = self.tracks.get_mut(at) else {
                 continue;
             };
@@ -310,6 +323,7 @@ impl Sender {
             };
             track.stats.resent += 1;
             self.pacer.pay(len);
+            self.resend_allowance.pay(len);
         }
     }
 

@@ -152,3 +152,28 @@ fn remb_counts_only_where_nothing_better_comes() {
     bandwidth.on_remb(400_000, now);
     assert!(bandwidth.estimate_bps() > 400_000);
 }
+
+#[test]
+fn what_is_reported_again_is_not_counted_again() {
+    let mut link = Link::new();
+    let sent_us = |link: &Link| link.now.duration_since(link.start).as_micros() as i64;
+    let mut packets = Vec::new();
+    for n in 0..50 {
+        let number = link.bandwidth.next_number();
+        link.bandwidth.on_sent(250, link.now);
+        packets.push((number, (n != 0).then(|| sent_us(&link) + 10_000)));
+        link.now += Duration::from_millis(20);
+    }
+    link.bandwidth
+        .on_feedback(&TransportFeedback::new(packets.clone()), link.now);
+    assert_eq!((link.bandwidth.lost, link.bandwidth.reported), (1, 50));
+    // The first comes at last, for it was sent again.
+    packets[0].1 = Some(sent_us(&link));
+    for _ in 0..5 {
+        link.bandwidth
+            .on_feedback(&TransportFeedback::new(packets.clone()), link.now);
+    }
+    assert_eq!((link.bandwidth.lost, link.bandwidth.reported), (0, 50));
+    let heard = link.bandwidth.acknowledged_bps().expect("feedback came");
+    assert!((90_000..115_000).contains(&heard), "{heard}");
+}

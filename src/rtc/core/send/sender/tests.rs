@@ -6,6 +6,7 @@ use bytes::Bytes;
 use rtc_srtp::protection_profile::ProtectionProfile;
 
 mod network;
+mod playout;
 
 use super::*;
 use crate::room::Codec;
