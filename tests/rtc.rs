@@ -302,6 +302,7 @@ fn agree(offer: &str, rtc: &Rtc, address: SocketAddr) -> (Agreement, String) {
         dtls_role: DtlsRole::Server,
         media,
         sends: Vec::new(),
+        has_data: false,
     };
     (agreement, answer)
 }

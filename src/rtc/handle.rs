@@ -297,6 +297,15 @@ impl Rtc {
         answered.await.map_err(|_| Error::Stopped)?
     }
 
+    /// Sends a message beside the media, to who has a channel open for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Overloaded`] and [`Error::Stopped`].
+    pub fn send_data(&self, id: ConnectionId, text: String) -> Result<(), Error> {
+        command(self.member(id)?, Command::SendData(id, text))
+    }
+
     /// Measurements; `None` once it is closed.
     pub async fn stats(&self, id: ConnectionId) -> Option<ConnectionStats> {
         let (answer, answered) = oneshot::channel();

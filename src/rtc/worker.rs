@@ -55,6 +55,8 @@ pub enum Command {
         remote: IceCredentials,
         answer: oneshot::Sender<Result<(), Error>>,
     },
+    /// A message beside the media.
+    SendData(ConnectionId, String),
     Stats(ConnectionId, oneshot::Sender<Option<ConnectionStats>>),
     /// Of all.
     Survey(oneshot::Sender<Vec<(ConnectionId, ConnectionStats)>>),
@@ -260,6 +262,14 @@ impl Worker {
                 answer,
             } => {
                 let _ = answer.send(self.restart_ice(id, local, remote, now));
+            }
+            Command::SendData(id, text) => {
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.guard(id, |peer| {
+                        peer.connection.send_data(&text, now);
+                    });
+                    self.touched.insert(id);
+                }
             }
             Command::Stats(id, answer) => {
                 let peer = self.peers.get_mut(&id);

@@ -20,6 +20,19 @@ function energies(page) {
   });
 }
 
+/** Messages that went beside the media. */
+function messages(page, which) {
+  return page.evaluate(async (which) => {
+    let count = 0;
+    for (const connection of window.connections) {
+      (await connection.getStats()).forEach((stat) => {
+        if (stat.type === "data-channel") count += stat[which];
+      });
+    }
+    return count;
+  }, which);
+}
+
 /** What a page gets of the others: the tiles with their decoded frames. */
 function received(page) {
   return page.evaluate(async () => {
@@ -76,6 +89,13 @@ test("four speakers see and hear each other, come, share, lose the network and g
   await pages.ann.getByLabel("Message to the other speakers").fill("Good evening!");
   await pages.ann.getByRole("button", { name: "Send" }).click();
   await pages.dan.getByText("ann Good evening!").waitFor({ timeout: 5_000 });
+  assert.deepEqual([await messages(pages.ann, "messagesSent"), await messages(pages.dan, "messagesReceived")], [1, 1]);
+  // Where no channel is open, the socket is the way.
+  await pages.bob.evaluate(() => Object.defineProperty(RTCDataChannel.prototype, "readyState", { value: "closed" }));
+  await pages.bob.getByLabel("Message to the other speakers").fill("To you, too.");
+  await pages.bob.getByRole("button", { name: "Send" }).click();
+  await pages.dan.getByText("bob To you, too.").waitFor({ timeout: 5_000 });
+  assert.equal(await messages(pages.bob, "messagesSent"), 0);
 
   // A screen is shared, and all see it.
   await pages.cleo.evaluate(() => {

@@ -87,6 +87,9 @@ const PATIENCE_MS = 1_500;
 /** Socket closes by which a server says that coming back is of no use. */
 const FIRST_WAIT_LIMIT_MS = 5_000;
 
+/** Of messages to the room; both sides know of it without a word. */
+const ROOM_CHANNEL: RTCDataChannelInit = { negotiated: true, id: 0 };
+
 export class Session {
   state: SessionState = { name: "joining" };
   members: Member[] = [];
@@ -96,6 +99,7 @@ export class Session {
   id = "";
   private socket: WebSocket | null = null;
   private pc: RTCPeerConnection | null = null;
+  private channel: RTCDataChannel | null = null;
   private resume: string | undefined;
   private servers: RTCIceServer[] = [];
   private told: ToldMember[] = [];
@@ -124,9 +128,14 @@ export class Session {
     this.become({ name: "left" });
   }
 
-  /** To all others in the room. */
+  /** To all others in the room: beside the media where that is connected, else by the socket. */
   say(topic: string, text: string): void {
-    this.send({ type: "say", topic, text });
+    const message = { type: "say", topic, text };
+    if (this.channel?.readyState === "open" && this.pc?.connectionState === "connected") {
+      this.channel.send(JSON.stringify(message));
+    } else {
+      this.send(message);
+    }
   }
 
   /** How high the picture of a track is shown, in device pixels; 0 when it is not. */
@@ -238,6 +247,11 @@ export class Session {
   private connect(): RTCPeerConnection {
     const configuration: RTCConfiguration = { iceServers: this.servers, bundlePolicy: "max-bundle" };
     const pc = this.options.connect?.(configuration) ?? new RTCPeerConnection(configuration);
+    const channel = pc.createDataChannel("room", ROOM_CHANNEL);
+    channel.onmessage = ({ data }) => {
+      if (channel === this.channel) this.hear(JSON.parse(String(data)) as Told);
+    };
+    this.channel = channel;
     pc.addEventListener("icecandidate", ({ candidate }) => {
       if (candidate && pc === this.pc) this.send({ type: "candidate", candidate });
     });
@@ -272,6 +286,7 @@ export class Session {
     clearTimeout(this.patience);
     this.pc?.close();
     this.pc = null;
+    this.channel = null;
     this.paused.clear();
     this.shown.clear();
   }

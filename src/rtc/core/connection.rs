@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::data::{Data, DataEvent};
 use super::dtls::{self, Dtls, Identity};
 use super::ice::{self, Ice, Path, check};
 use super::outbox::Outbox;
@@ -56,6 +57,7 @@ pub struct Connection {
     srtp: Option<Box<Srtp>>,
     receiver: Receiver,
     sender: Sender,
+    data: Option<Data>,
     handshake_deadline: Option<Instant>,
     handshake_datagrams: u64,
     /// As the peer wrote them; told, not used.
@@ -82,6 +84,7 @@ impl Connection {
             dtls_role,
             media,
             sends,
+            has_data,
         } = agreement;
         // RFC 7022 §4.2: a name for this session alone.
         let cname = format!("amphi-{ssrc:08x}");
@@ -91,6 +94,7 @@ impl Connection {
             dtls: Dtls::new(identity.clone(), remote_fingerprint, dtls_role),
             receiver: Receiver::new(media, ssrc, cname, now),
             sender,
+            data: has_data.then(Data::default),
             ice: Ice::new(local_ice, remote_ice, settings, now),
             identity,
             srtp: None,
@@ -165,6 +169,9 @@ impl Connection {
             self.receiver.handle_timeout(now);
             self.sender.handle_timeout(now);
         }
+        if let Some(data) = &mut self.data {
+            data.handle_timeout(now);
+        }
         if self.handshake_deadline.is_some_and(|at| at <= now) {
             self.close(CloseReason::NeverConnected, now);
         }
@@ -221,6 +228,14 @@ impl Connection {
     /// The layers of a track that the peer sends.
     pub fn layers(&mut self, track: TrackId, now: Instant) -> Vec<LayerInfo> {
         self.receiver.layers(track, now)
+    }
+
+    /// Sends a message beside the media; `false` when there is no open channel for it.
+    pub fn send_data(&mut self, text: &str, now: Instant) -> bool {
+        let data = self.data.as_mut();
+        let is_sent = data.is_some_and(|data| data.send(text, now));
+        self.drain(now);
+        is_sent
     }
 
     /// Sends the next packets of a slot's source.
@@ -312,6 +327,11 @@ impl Connection {
         self.drain_dtls_transmits();
         while let Some(event) = self.dtls.poll_event() {
             match event {
+                dtls::Event::Data(packet) => {
+                    if let Some(data) = &mut self.data {
+                        data.handle(packet, now);
+                    }
+                }
                 dtls::Event::Connected(srtp) => {
                     self.srtp = Some(srtp);
                     self.handshake_deadline = None;
@@ -322,6 +342,7 @@ impl Connection {
                 dtls::Event::Refused => self.close(CloseReason::Refused, now),
             }
         }
+        self.drain_data(now);
         while let Some(output) = self.receiver.poll_event() {
             self.outputs.push_back(output);
         }
@@ -337,6 +358,24 @@ impl Connection {
             let data = sealed.to_vec();
             self.transmits.push_back(Transmit { path, data });
         }
+    }
+
+    fn drain_data(&mut self, now: Instant) {
+        let Some(data) = &mut self.data else {
+            return;
+        };
+        while let Some(event) = data.poll_event() {
+            let event = match event {
+                DataEvent::Opened => Event::DataOpen(true),
+                DataEvent::Closed => Event::DataOpen(false),
+                DataEvent::Message(text) => Event::Data(text),
+            };
+            self.outputs.push_back(Output::Event(event));
+        }
+        while let Some(packet) = data.poll_transmit() {
+            self.dtls.send(&packet, now);
+        }
+        self.drain_dtls_transmits();
     }
 
     fn drain_dtls_transmits(&mut self) {
@@ -370,6 +409,7 @@ impl Connection {
         [
             self.ice.poll_timeout(),
             self.dtls.poll_timeout(),
+            self.data.as_ref().and_then(Data::poll_timeout),
             receiver,
             sender,
             handshake,

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rtc_crypto::{HashAlgorithm, RTCCryptoProvider};
 use rtc_dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
 use rtc_dtls::crypto::Certificate;
@@ -98,6 +98,8 @@ impl Identity {
 /// What the handshake came to.
 pub enum Event {
     Connected(Box<Srtp>),
+    /// What the peer sent beside the media.
+    Data(Bytes),
     /// The peer said close_notify.
     PeerLeft,
     /// The handshake failed, or the certificate is another's.
@@ -217,7 +219,9 @@ impl Dtls {
                     }
                 }
                 EndpointEvent::PeerClosed => self.end(Event::PeerLeft),
-                // Application data: nothing is agreed on that would bring any.
+                EndpointEvent::ApplicationData(data) if self.connected => {
+                    self.events.push_back(Event::Data(data.freeze()));
+                }
                 _ => {}
             }
         }
@@ -244,6 +248,14 @@ impl Dtls {
             provider.crypto(),
         )
         .ok()
+    }
+
+    /// Sends beside the media.
+    pub fn send(&mut self, data: &[u8], now: Instant) {
+        if self.connected && !self.ended {
+            // It fails when the association is gone, of which an event tells.
+            let _ = self.endpoint.write(now, PEER, data);
+        }
     }
 
     /// Says close_notify, if there is somebody to say it to.

@@ -1,10 +1,11 @@
 //! The pure part of WebRTC: told the time, fed datagrams, asked for datagrams.
 //!
 //! Read [`sink`] (what comes out), [`sdp`] (what was agreed), [`ice`], [`dtls`], [`srtp`],
-//! [`rtcp`], [`receive`], [`send`], [`outbox`], [`connection`], which composes them, and [`turn`], which
+//! [`rtcp`], [`receive`], [`send`], [`data`], [`outbox`], [`connection`], which composes them, and [`turn`], which
 //! stands before it for who needs a relay, and [`verdict`], which says why one failed.
 
 pub mod connection;
+pub mod data;
 pub mod dtls;
 pub mod ice;
 pub mod outbox;

@@ -120,6 +120,10 @@ pub enum Event {
     Subscribers(TrackId, usize),
     /// What we send in a slot: this layer of its source, or nothing, for it does not fit.
     LayerChosen(Slot, Option<u8>),
+    /// Whether messages beside the media may be sent.
+    DataOpen(bool),
+    /// The peer's message beside the media.
+    Data(String),
     /// Why it will be closed, where that is no orderly end.
     Failed(Box<Verdict>),
     /// The last event of a connection.

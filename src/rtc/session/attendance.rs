@@ -66,6 +66,8 @@ pub struct Attendance {
     /// Not told to the transport yet.
     remote_candidates: Vec<String>,
     told: Option<ServerMessage>,
+    /// Whether what is said to the client goes beside the media.
+    has_channel: bool,
     may_say: Allowance,
     may_send: Allowance,
 }
@@ -113,6 +115,7 @@ impl Attendance {
             heights: BTreeMap::new(),
             remote_candidates: Vec::new(),
             told: None,
+            has_channel: false,
             may_say: Allowance::new(SAY_BURST, SAY_PER_SECOND, now),
             may_send: Allowance::new(BURST, PER_SECOND, now),
         }
@@ -250,17 +253,7 @@ impl Attendance {
                 return Ok(self.make_offer(socket).await);
             }
             ClientMessage::View { views } => self.see(&views),
-            ClientMessage::Say { topic, text } => {
-                if !self.may_say.take(now) {
-                    let detail = "you say too much at once: wait a moment".to_owned();
-                    return Ok(self.send(socket, &ServerMessage::Error { detail }).await);
-                }
-                self.entered.seat.say(Said {
-                    from: self.entered.participant,
-                    topic,
-                    text,
-                });
-            }
+            ClientMessage::Say { topic, text } => return Ok(self.say(socket, topic, text).await),
             ClientMessage::Leave => return Err(End::Left),
             ClientMessage::Join(_) => {
                 let detail = "you have joined already".to_owned();
@@ -268,6 +261,29 @@ impl Attendance {
             }
         }
         Ok(true)
+    }
+
+    /// What came over the data channel: messages to the room, and nothing else.
+    async fn hear_data(&mut self, socket: &mut WebSocket, text: &str) -> bool {
+        let detail = match ClientMessage::read(text) {
+            Ok(ClientMessage::Say { topic, text }) => return self.say(socket, topic, text).await,
+            Ok(_) => "over the data channel goes \"say\" alone".to_owned(),
+            Err(detail) => detail,
+        };
+        self.send(socket, &ServerMessage::Error { detail }).await
+    }
+
+    async fn say(&mut self, socket: &mut WebSocket, topic: String, text: String) -> bool {
+        if !self.may_say.take(Instant::now()) {
+            let detail = "you say too much at once: wait a moment".to_owned();
+            return self.send(socket, &ServerMessage::Error { detail }).await;
+        }
+        self.entered.seat.say(Said {
+            from: self.entered.participant,
+            topic,
+            text,
+        });
+        true
     }
 
     async fn on_roster(&mut self, socket: &mut WebSocket) -> bool {
@@ -340,6 +356,7 @@ impl Attendance {
                 let sink = Ear {
                     epoch: self.epoch,
                     tell: self.tell.clone(),
+                    may_send: Allowance::new(BURST, PER_SECOND, Instant::now()),
                 };
                 match self.rtc.open(agreement, Box::new(sink)).await {
                     Ok(id) => {
@@ -442,8 +459,13 @@ impl Attendance {
 
     async fn pass_on(&mut self, socket: &mut WebSocket, said: &Said) -> bool {
         let Said { from, topic, text } = said.clone();
-        self.send(socket, &ServerMessage::Said { from, topic, text })
-            .await
+        let message = ServerMessage::Said { from, topic, text };
+        if let Some(connection) = self.connection.filter(|_| self.has_channel)
+            && self.rtc.send_data(connection, message.json()).is_ok()
+        {
+            return true;
+        }
+        self.send(socket, &message).await
     }
 
     async fn on_event(&mut self, socket: &mut WebSocket, event: Event) -> Result<bool, End> {
@@ -452,6 +474,11 @@ impl Attendance {
                 self.failures = 0;
                 Ok(true)
             }
+            Event::DataOpen(is_open) => {
+                self.has_channel = is_open;
+                Ok(true)
+            }
+            Event::Data(text) => Ok(self.hear_data(socket, &text).await),
             Event::LayerChosen(slot, layer) => {
                 let mid = slot.0.to_string();
                 let paused = layer.is_none();
@@ -492,6 +519,7 @@ impl Attendance {
             self.rtc.close(id);
         }
         self.epoch += 1;
+        self.has_channel = false;
         self.sources.clear();
         self.views.clear();
         self.heights.clear();
@@ -528,10 +556,15 @@ fn view(server: &IceServer) -> IceServerView {
 struct Ear {
     epoch: u64,
     tell: mpsc::Sender<(u64, Event)>,
+    /// Before they queue: or who floods us with messages would not hear that they are closed.
+    may_send: Allowance,
 }
 
 impl Sink for Ear {
     fn event(&mut self, event: Event) {
+        if matches!(event, Event::Data(_)) && !self.may_send.take(Instant::now()) {
+            return;
+        }
         // A session that does not listen is stuck anyway.
         let _ = self.tell.try_send((self.epoch, event));
     }

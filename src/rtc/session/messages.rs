@@ -153,10 +153,13 @@ pub struct TrackView {
 }
 
 impl ServerMessage {
-    pub fn text(&self) -> Message {
+    pub fn json(&self) -> String {
         // Our own types, with string keys only, always serialize.
-        let text = serde_json::to_string(self).unwrap_or_default();
-        Message::Text(text.into())
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    pub fn text(&self) -> Message {
+        Message::Text(self.json().into())
     }
 
     pub fn room(roster: &Roster, mid: impl Fn(&str) -> Option<String>) -> Self {

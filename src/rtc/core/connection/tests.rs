@@ -112,6 +112,7 @@ impl World {
                 },
             }],
             sends: Vec::new(),
+            has_data: false,
         };
         let their_role = match our_role {
             DtlsRole::Server => DtlsRole::Client,

@@ -30,6 +30,8 @@ pub struct Agreement {
     pub media: Vec<Media>,
     /// What we send.
     pub sends: Vec<SendMedia>,
+    /// Messages beside the media (RFC 8841).
+    pub has_data: bool,
 }
 
 /// One `m=` section in which we send.

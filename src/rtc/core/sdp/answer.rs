@@ -167,6 +167,7 @@ pub(super) fn agreement(
         },
         media,
         sends,
+        has_data: false,
     }
 }
 

@@ -83,6 +83,8 @@ pub struct Section {
     pub mid: String,
     /// `None` for data channels and the unknown.
     pub kind: Option<MediaKind>,
+    /// Not rejected: its port is not 0, or another section's transport is its own.
+    pub open: bool,
     /// The peer sends audio or video here.
     pub sends: bool,
     /// The peer takes audio or video here.
@@ -289,6 +291,7 @@ fn section(index: usize, m: &MediaDescription, direction: Option<&str>) -> Secti
         formats: m.media_name.formats.clone(),
         mid: value(&m.attributes, "mid").map_or_else(|| index.to_string(), str::to_owned),
         kind,
+        open,
         sends: kind.is_some() && open && matches!(direction, None | Some("sendonly")),
         receives: kind.is_some() && open && matches!(direction, None | Some("recvonly")),
         is_screen: value(&m.attributes, "content").is_some_and(|v| v.contains("slides")),

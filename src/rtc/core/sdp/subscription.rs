@@ -8,13 +8,19 @@ use super::agreement::{
 };
 use super::answer::{Published, extensions_sent, receiver_of, send_media};
 use super::offer::{Offer, OfferError, Setup};
-use super::write::{Announced, Candidate, OurTransport, SectionText, write_section, write_session};
+use super::write::{
+    Announced, Candidate, DATA_PROTOCOL, OurTransport, SectionText, write_data, write_section,
+    write_session,
+};
 use crate::room::{Codec, MediaKind};
 
 /// Tracks that one subscriber gets at most.
 pub const MAX_SECTIONS: usize = 128;
 
 const PROTOCOL: &str = "UDP/TLS/RTP/SAVPF";
+
+/// Of the section for messages beside the media. It is the first, and always there.
+const DATA_MID: &str = "data";
 
 /// Ids of the header extensions in all our offers.
 const EXTENSIONS: Extensions = Extensions {
@@ -184,7 +190,8 @@ impl Subscription {
     /// The next offer.
     pub fn offer(&mut self, candidates: &[Candidate], fingerprint: &Fingerprint) -> String {
         self.version += 1;
-        let mids: Vec<&str> = self.sections.iter().map(|s| s.mid.as_str()).collect();
+        let of_media = self.sections.iter().map(|s| s.mid.as_str());
+        let mids: Vec<&str> = std::iter::once(DATA_MID).chain(of_media).collect();
         let mut text = String::new();
         write_session(&mut text, self.version, Some(&mids.join(" ")));
         let transport = OurTransport {
@@ -193,6 +200,7 @@ impl Subscription {
             fingerprint,
             setup: "actpass",
         };
+        write_data(&mut text, DATA_MID, &transport);
         for section in &self.sections {
             let (ssrc, rtx_ssrc) = section.ssrcs;
             let rtx = section.codec.rtx_payload_type.map(|payload_type| Rtx {
@@ -237,11 +245,14 @@ impl Subscription {
     /// Those of [`Offer::parse`], and [`OfferError::Sections`] when sections are missing.
     pub fn answered(&mut self, text: &str) -> Result<Agreement, OfferError> {
         let answer = Offer::parse(text)?;
-        if answer.sections.len() != self.sections.len() {
+        let Some((data, media)) = answer.sections.split_first() else {
+            return Err(OfferError::Sections);
+        };
+        if media.len() != self.sections.len() {
             return Err(OfferError::Sections);
         }
         let mut sends = Vec::new();
-        for (section, theirs) in self.sections.iter_mut().zip(&answer.sections) {
+        for (section, theirs) in self.sections.iter_mut().zip(media) {
             if let Some((_, track)) = &section.track {
                 let track = Published {
                     ssrcs: section.ssrcs,
@@ -266,6 +277,7 @@ impl Subscription {
             },
             media: Vec::new(),
             sends,
+            has_data: data.open && data.protocol == DATA_PROTOCOL,
         })
     }
 

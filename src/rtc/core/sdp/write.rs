@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::agreement::{CodecParameters, Extensions, Fingerprint, IceCredentials, Rtx};
 use crate::room::Codec;
+use crate::rtc::core::data::{MAX_MESSAGE, SCTP_PORT};
 use crate::rtc::core::ice::Transport;
 
 pub(super) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
@@ -84,6 +85,23 @@ pub(super) fn write_rejected(
     put(text, format_args!("a=mid:{mid}\r\na=inactive"));
 }
 
+/// A data channel's section (RFC 8841 §9.2); the words of its `m=` line besides `application`.
+pub(super) const DATA_PROTOCOL: &str = "UDP/DTLS/SCTP";
+
+pub(super) fn write_data(text: &mut String, mid: &str, transport: &OurTransport<'_>) {
+    put(
+        text,
+        format_args!("m=application 9 {DATA_PROTOCOL} webrtc-datachannel"),
+    );
+    put(text, format_args!("c=IN IP4 0.0.0.0\r\na=mid:{mid}"));
+    write_transport(text, transport.ice, transport.candidates);
+    write_security(text, transport);
+    put(
+        text,
+        format_args!("a=sctp-port:{SCTP_PORT}\r\na=max-message-size:{MAX_MESSAGE}"),
+    );
+}
+
 pub(super) fn write_section(
     text: &mut String,
     section: &SectionText<'_>,
@@ -113,18 +131,10 @@ pub(super) fn write_section(
     );
     put(text, format_args!("a=mid:{mid}"));
     write_transport(text, transport.ice, transport.candidates);
-    let bytes = transport.fingerprint.0.iter();
-    let hex: Vec<_> = bytes.map(|byte| format!("{byte:02X}")).collect();
+    write_security(text, transport);
     put(
         text,
-        format_args!("a=fingerprint:sha-256 {}", hex.join(":")),
-    );
-    put(
-        text,
-        format_args!(
-            "a=setup:{}\r\na={direction}\r\na=rtcp-mux\r\na=rtcp-rsize",
-            transport.setup
-        ),
+        format_args!("a={direction}\r\na=rtcp-mux\r\na=rtcp-rsize"),
     );
     let extensions = section.extensions;
     for (id, uri) in [
@@ -172,6 +182,17 @@ fn write_announced(text: &mut String, announced: &Announced<'_>) {
         // What is played together has one cname (RFC 3550 §6.5.1): the participant's stream.
         put(text, format_args!("a=ssrc:{ssrc} cname:{stream}"));
     }
+}
+
+/// DTLS: our certificate's hash and our part in the handshake.
+fn write_security(text: &mut String, transport: &OurTransport<'_>) {
+    let bytes = transport.fingerprint.0.iter();
+    let hex: Vec<_> = bytes.map(|byte| format!("{byte:02X}")).collect();
+    put(
+        text,
+        format_args!("a=fingerprint:sha-256 {}", hex.join(":")),
+    );
+    put(text, format_args!("a=setup:{}", transport.setup));
 }
 
 /// ICE: our credentials and candidates, which are all there will be (RFC 8838 §8.2).
