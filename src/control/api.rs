@@ -4,18 +4,19 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::auth::{Authority, Denied};
 use super::participants::ParticipantDetail;
 use crate::problem::Problem;
-use crate::room::{BroadcastId, MediaKind, ParticipantId, Refused, Role, RoomId};
+use crate::room::{BroadcastId, Command, MediaKind, ParticipantId, Refused, Role, RoomId};
 
 /// What the routes ask of the house.
 pub trait House: Send + Sync + 'static {
@@ -26,6 +27,10 @@ pub trait House: Send + Sync + 'static {
     /// `None` for one who is not here, and whose connection has not failed lately.
     fn participant(&self, room: RoomId, id: ParticipantId)
     -> Answer<'_, Option<ParticipantDetail>>;
+    /// Carries out what a producer asks of a room's stage.
+    fn direct(&self, id: &RoomId, commands: Vec<Command>) -> Result<(), Refused>;
+    /// The names of the layouts that there are.
+    fn layouts(&self) -> Vec<String>;
     fn start_broadcast(&self, id: &RoomId) -> Result<BroadcastId, Refused>;
     fn stop_broadcast(&self, id: &RoomId) -> Result<(), Refused>;
     fn recordings(&self) -> Answer<'_, Vec<RecordingView>>;
@@ -44,6 +49,10 @@ pub struct RoomView {
     pub broadcast: Option<BroadcastView>,
     /// How many are here.
     pub participants: usize,
+    /// How the program is arranged.
+    pub layout: String,
+    /// Who is shown large, whoever speaks.
+    pub pinned: Option<ParticipantId>,
     /// What the last broadcast left behind, once it can be played.
     pub last_recording: Option<BroadcastId>,
 }
@@ -61,6 +70,8 @@ pub struct ParticipantView {
     pub role: Role,
     /// `attending`, `joining`, `connected`, `away` or `left`
     pub presence: &'static str,
+    /// Part of the program, once they publish.
+    pub on_stage: bool,
     pub tracks: Vec<TrackView>,
 }
 
@@ -100,9 +111,13 @@ pub fn routes(house: Arc<dyn House>, authority: Authority) -> Router {
         .route("/api/v1/rooms/{room}/participants", get(list_participants))
         .route(
             "/api/v1/rooms/{room}/participants/{id}",
-            get(show_participant),
+            get(show_participant).patch(change_participant),
         )
-        .route("/api/v1/rooms/{room}/broadcast", post(start).delete(stop))
+        .route(
+            "/api/v1/rooms/{room}/broadcast",
+            post(start).patch(direct).delete(stop),
+        )
+        .route("/api/v1/layouts", get(list_layouts))
         .route("/api/v1/recordings", get(list_recordings))
         .route(
             "/api/v1/recordings/{id}",
@@ -179,6 +194,88 @@ async fn stop(
     api.may(&headers, &room, Role::may_direct)?;
     api.house.stop_broadcast(&room).map_err(refused)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What is not named stays as it is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Direction {
+    layout: Option<String>,
+    /// `null` lets whoever speaks be large again.
+    #[serde(default, deserialize_with = "named")]
+    pinned: Option<Option<ParticipantId>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ParticipantChange {
+    on_stage: Option<bool>,
+    /// In the order of the stage; 0 is the first.
+    place: Option<usize>,
+}
+
+/// Tells `null` from what is not there.
+fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+async fn direct(
+    State(api): State<Api>,
+    Path(room): Path<String>,
+    headers: HeaderMap,
+    body: Result<Json<Direction>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let room = room_id(&room)?;
+    api.may(&headers, &room, Role::may_direct)?;
+    let Json(direction) = body.map_err(unreadable)?;
+    let layout = direction.layout.map(Command::SetLayout);
+    let commands = layout.into_iter().chain(direction.pinned.map(Command::Pin));
+    api.house
+        .direct(&room, commands.collect())
+        .map_err(refused)?;
+    api.house
+        .room(&room)
+        .map(fresh)
+        .ok_or_else(|| refused(Refused::NotLive))
+}
+
+async fn change_participant(
+    State(api): State<Api>,
+    Path((room, id)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Result<Json<ParticipantChange>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let room = room_id(&room)?;
+    api.may(&headers, &room, Role::may_direct)?;
+    let Json(change) = body.map_err(unreadable)?;
+    let id: ParticipantId = id
+        .parse()
+        .map_err(|_| refused(Refused::NoSuchParticipant))?;
+    let on_stage = change.on_stage.map(|on| Command::PutOnStage {
+        participant: id,
+        on,
+    });
+    let place = change.place.map(|place| Command::Move {
+        participant: id,
+        place,
+    });
+    let commands = on_stage.into_iter().chain(place);
+    api.house
+        .direct(&room, commands.collect())
+        .map_err(refused)?;
+    let mut all = api.house.participants(&room).into_iter();
+    let changed = all.find(|participant| participant.id == id);
+    changed
+        .map(fresh)
+        .ok_or_else(|| refused(Refused::NoSuchParticipant))
+}
+
+async fn list_layouts(State(api): State<Api>) -> Response {
+    fresh(Items {
+        items: api.house.layouts(),
+    })
 }
 
 async fn list_recordings(State(api): State<Api>) -> Result<Response, Problem> {
@@ -264,9 +361,15 @@ fn refused(refused: Refused) -> Problem {
     let status = match refused {
         Refused::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
         Refused::MayNotPublish(_) | Refused::MayNotAttend(_) => StatusCode::FORBIDDEN,
+        Refused::NoSuchLayout { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        Refused::NoSuchParticipant => StatusCode::NOT_FOUND,
         Refused::AlreadyLive | Refused::NotLive | Refused::StaleSession => StatusCode::CONFLICT,
     };
     Problem::new(status, refused.to_string())
+}
+
+fn unreadable(rejection: JsonRejection) -> Problem {
+    Problem::new(rejection.status(), rejection.body_text())
 }
 
 fn storage_away(reason: String) -> Problem {

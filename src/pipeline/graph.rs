@@ -8,13 +8,14 @@ use anyhow::Context;
 use bytes::Bytes;
 use gst::prelude::*;
 
+use super::card::CardBranch;
 use super::input::{self, Branch};
 use super::parts::{self, Grid};
 use super::run::Outbox;
 use crate::program::core::ladder::VideoRendition;
-use crate::program::core::layout::Tile;
+use crate::program::core::layout::{Card, Tile};
 use crate::program::core::lip_sync::{LipSync, Report};
-use crate::program::core::wire::{InputId, InputSpec, Start};
+use crate::program::core::wire::{Canvas, InputId, InputSpec, Start};
 use crate::room::MediaKind;
 
 /// How long the mixers wait for an input that is late: its jitter buffer, and decoding.
@@ -35,6 +36,9 @@ pub struct Graph {
     inputs: BTreeMap<InputId, Branch>,
     lip_sync: LipSync,
     tiles: Vec<(InputId, Tile)>,
+    cards: Vec<CardBranch>,
+    fps: u32,
+    canvas_px: (u32, u32),
     outbox: Outbox,
 }
 
@@ -76,6 +80,9 @@ impl Graph {
             inputs,
             lip_sync: LipSync::default(),
             tiles,
+            cards: Vec::new(),
+            fps: ladder.fps,
+            canvas_px: ladder.canvas_px(),
             outbox,
         })
     }
@@ -123,9 +130,49 @@ impl Graph {
         }
     }
 
-    pub fn layout(&mut self, tiles: &[(InputId, Tile)]) {
-        self.tiles = tiles.to_vec();
+    pub fn show(&mut self, canvas: Canvas) -> anyhow::Result<()> {
+        self.tiles = canvas.tiles;
         self.place();
+        self.lay_cards(&canvas.cards);
+        self.paint(canvas.background)
+    }
+
+    /// Cards that stand already are only moved.
+    fn lay_cards(&mut self, cards: &[(Card, Tile)]) {
+        let mut before = std::mem::take(&mut self.cards);
+        for (card, tile) in cards {
+            if let Some(at) = before.iter().position(|branch| branch.is(card, tile)) {
+                let branch = before.swap_remove(at);
+                branch.place(tile);
+                self.cards.push(branch);
+                continue;
+            }
+            match CardBranch::new(card, tile, self.fps, &self.pipeline, &self.compositor) {
+                Ok(branch) => self.cards.push(branch),
+                // A name that is not shown is no reason to end the program.
+                Err(error) => eprintln!("{card:?} is left out: {error:#}"),
+            }
+        }
+        for branch in before {
+            branch.remove(&self.pipeline);
+        }
+    }
+
+    /// Black costs nothing: it is there by itself.
+    fn paint(&self, background: u32) -> anyhow::Result<()> {
+        let beat = self.pipeline.by_name("beat").context("no background")?;
+        beat.set_property("foreground-color", 0xFF00_0000 | background);
+        let pad = self
+            .compositor
+            .static_pad("sink_0")
+            .context("no background pad")?;
+        let (width, height) = match background {
+            0 => (0, 0),
+            _ => self.canvas_px,
+        };
+        pad.set_property("width", width as i32);
+        pad.set_property("height", height as i32);
+        Ok(())
     }
 
     pub fn rtp(&self, id: InputId, arrival: Duration, packet: Bytes) {
@@ -184,7 +231,7 @@ fn description(start: &Start) -> anyhow::Result<String> {
         "compositor name=canvas background=black ignore-inactive-pads=true \
            min-upstream-latency={latency_ns} start-time-selection=first latency=0 \
          ! {raw} ! tee name=program \
-         videotestsrc is-live=true pattern=black ! {beat} ! queue max-size-buffers=2 ! canvas. \
+         videotestsrc name=beat is-live=true pattern=solid-color foreground-color=4278190080 ! {beat} ! queue max-size-buffers=2 ! canvas. \
          audiomixer name=mix ignore-inactive-pads=true min-upstream-latency={latency_ns} \
            start-time-selection=first output-buffer-duration=20000000 alignment-threshold={} \
          ! {AUDIO_CAPS} ! queue max-size-time=500000000 \

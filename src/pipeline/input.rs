@@ -8,7 +8,7 @@ use bytes::Bytes;
 use gst::prelude::*;
 
 use super::run::Outbox;
-use crate::program::core::layout::Tile;
+use crate::program::core::layout::{Fit, Tile};
 use crate::program::core::lip_sync::Seen;
 use crate::program::core::wire::{FromChild, InputId, InputSpec};
 use crate::room::{Codec, MediaKind};
@@ -20,8 +20,13 @@ pub const JITTER_MS: u32 = 80;
 const MAX_QUEUED: gst::ClockTime = gst::ClockTime::from_mseconds(1_000);
 /// A publisher is asked for a key frame no more often, whatever the decoder wishes.
 const KEY_FRAME_EVERY: Duration = Duration::from_millis(500);
-/// Frames of speakers stand on the black canvas.
-const SPEAKERS_Z: u32 = 1;
+/// Pictures stand on the canvas' background, a name on each, and what lies over others on these.
+const PICTURES_Z: u32 = 1;
+const OVER_Z: u32 = 3;
+
+/// The share of a picture's width or height that is left at least when its sides are cut off: of
+/// a telephone held upright, a wide tile would show no more than a mouth.
+const LEAST_LEFT: f64 = 0.7;
 
 pub struct Branch {
     bin: gst::Bin,
@@ -32,6 +37,7 @@ pub struct Branch {
     jitter_buffer: gst::Element,
     last_seen: Arc<Mutex<Option<Seen>>>,
     delay: Arc<Mutex<Duration>>,
+    crop: Option<Crop>,
 }
 
 impl Branch {
@@ -59,9 +65,10 @@ impl Branch {
             .context("no mixer pad")?;
         if kind == MediaKind::Video {
             mixer_pad.set_property_from_str("sizing-policy", "keep-aspect-ratio");
-            mixer_pad.set_property("zorder", SPEAKERS_Z);
         }
+        let crop = bin.by_name("crop").map(Crop::new).transpose()?;
         let branch = Self {
+            crop,
             bin,
             source,
             mixer: mixer.clone(),
@@ -114,19 +121,95 @@ impl Branch {
             pad.set_property("ypos", tile.y_px as i32);
             pad.set_property("width", tile.width_px as i32);
             pad.set_property("height", tile.height_px as i32);
+            pad.set_property("zorder", z(&tile));
+            if let Some(crop) = &self.crop {
+                crop.fit(tile);
+            }
         }
     }
 
-    /// In the order that never hung: lock, stop, unlink, release, remove.
     pub fn remove(self, pipeline: &gst::Pipeline) {
-        self.bin.set_locked_state(true);
-        let _ = self.bin.set_state(gst::State::Null);
-        if let Some(output) = self.bin.static_pad("src") {
-            let _ = output.unlink(&self.mixer_pad);
-        }
-        self.mixer.release_request_pad(&self.mixer_pad);
-        let _ = pipeline.remove(&self.bin);
+        remove(&self.bin, &self.mixer, &self.mixer_pad, pipeline);
     }
+}
+
+/// In the order that never hung: lock, stop, unlink, release, remove.
+pub fn remove(
+    bin: &gst::Bin,
+    mixer: &gst::Element,
+    mixer_pad: &gst::Pad,
+    pipeline: &gst::Pipeline,
+) {
+    bin.set_locked_state(true);
+    let _ = bin.set_state(gst::State::Null);
+    if let Some(output) = bin.static_pad("src") {
+        let _ = output.unlink(mixer_pad);
+    }
+    mixer.release_request_pad(mixer_pad);
+    let _ = pipeline.remove(bin);
+}
+
+pub fn z(tile: &Tile) -> u32 {
+    match tile.is_over {
+        true => OVER_Z,
+        false => PICTURES_Z,
+    }
+}
+
+/// Cuts off what does not fit the tile, whatever size the picture has.
+struct Crop {
+    element: gst::Element,
+    tile: Arc<Mutex<Option<Tile>>>,
+}
+
+impl Crop {
+    fn new(element: gst::Element) -> anyhow::Result<Self> {
+        let tile: Arc<Mutex<Option<Tile>>> = Arc::default();
+        let pad = element.static_pad("sink").context("no sink pad")?;
+        let (of_probe, cropper) = (tile.clone(), element.downgrade());
+        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            if let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view())
+                && let Ok(tile) = of_probe.lock()
+                && let (Some(tile), Some(cropper)) = (*tile, cropper.upgrade())
+            {
+                crop(&cropper, tile, caps.caps());
+            }
+            gst::PadProbeReturn::Ok
+        })
+        .context("no probe")?;
+        Ok(Self { element, tile })
+    }
+
+    fn fit(&self, tile: Tile) {
+        if let Ok(mut now) = self.tile.lock() {
+            *now = Some(tile);
+        }
+        let pad = self.element.static_pad("sink");
+        if let Some(caps) = pad.and_then(|pad| pad.current_caps()) {
+            crop(&self.element, tile, &caps);
+        }
+    }
+}
+
+fn crop(element: &gst::Element, tile: Tile, caps: &gst::CapsRef) {
+    let size = caps.structure(0).and_then(|structure| {
+        let (width, height) = (
+            structure.get::<i32>("width"),
+            structure.get::<i32>("height"),
+        );
+        Some((f64::from(width.ok()?), f64::from(height.ok()?)))
+    });
+    let Some((width, height)) = size.filter(|(width, height)| *width > 0.0 && *height > 0.0) else {
+        return;
+    };
+    let whole = width / height;
+    let wanted = f64::from(tile.width_px) / f64::from(tile.height_px);
+    let aspect = match tile.fit {
+        Fit::Contain => whole,
+        Fit::Cover => wanted.clamp(whole * LEAST_LEFT, whole / LEAST_LEFT),
+    };
+    let aspect = gst::Fraction::new((aspect * 10_000.0).round() as i32, 10_000);
+    element.set_property("aspect-ratio", aspect);
 }
 
 /// The branch in GStreamer's own words; its one loose end becomes the bin's output.
@@ -141,7 +224,7 @@ fn description(spec: &InputSpec) -> String {
         Codec::Opus => "rtpopusdepay ! opusdec plc=true",
     };
     let (media, convert) = match spec.codec.kind() {
-        MediaKind::Video => ("video", ""),
+        MediaKind::Video => ("video", "aspectratiocrop name=crop !"),
         MediaKind::Audio => (
             "audio",
             "audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=2 !",

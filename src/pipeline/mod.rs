@@ -1,10 +1,11 @@
 //! The child's side of the program, and with [`source`] the only user of GStreamer.
 //!
 //! Read [`run`] (messages in and out), [`graph`] (the clock, the canvas, the ladder), [`input`]
-//! (a publisher's track on its way in) and [`parts`] (the grid that cuts, and what is cut).
+//! (a publisher's track on its way in), `card` (names and initials) and [`parts`] (the grid that cuts, and what is cut).
 //! [`source`] is the client's: what `amphi publish` sends.
 
 mod abilities;
+mod card;
 mod graph;
 mod input;
 mod parts;

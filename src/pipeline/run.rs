@@ -79,7 +79,7 @@ fn work(incoming: &mut UnixStream, outbox: Outbox) -> anyhow::Result<()> {
             ToChild::Start(_) => anyhow::bail!("a second Start"),
             ToChild::AddInput(spec) => graph.add_input(&spec)?,
             ToChild::RemoveInput(id) => graph.remove_input(id),
-            ToChild::Layout(tiles) => graph.layout(&tiles),
+            ToChild::Show(canvas) => graph.show(canvas)?,
             ToChild::Rtp {
                 input,
                 arrival,

@@ -40,8 +40,7 @@ impl Program {
     /// Starts a child and the task that holds it; call it inside a tokio runtime.
     /// [`Event::Ended`] comes last.
     pub fn start(settings: ProgramSettings, epoch: Epoch) -> (Self, mpsc::Receiver<Event>) {
-        let canvas = settings.ladder.video.first();
-        let canvas_px = canvas.map_or((1280, 720), |video| (video.width_px, video.height_px));
+        let canvas_px = settings.ladder.canvas_px();
         let (packets, incoming) = mpsc::channel(MAX_PACKETS);
         let (wanted, to_have) = watch::channel(Wanted::default());
         let (events, receiver) = mpsc::channel(MAX_EVENTS);
@@ -332,8 +331,8 @@ fn tell_difference(has: &Wanted, wanted: &Wanted, out: &mut Vec<u8>) {
     for new in changed(&wanted.inputs, &has.inputs) {
         put(&ToChild::AddInput(new), out);
     }
-    if has.tiles != wanted.tiles {
-        put(&ToChild::Layout(wanted.tiles.clone()), out);
+    if has.canvas != wanted.canvas {
+        put(&ToChild::Show(wanted.canvas.clone()), out);
     }
 }
 

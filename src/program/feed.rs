@@ -8,8 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use super::core::layout::{self, Tile};
-use super::core::wire::{InputId, InputSpec, ToChild};
+use super::core::wire::{Canvas, InputId, InputSpec, ToChild};
 use super::epoch::Epoch;
 
 /// Packets that wait for the child: about two seconds of four 720p speakers, so that what comes
@@ -20,7 +19,7 @@ pub(super) const MAX_PACKETS: usize = 4096;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub inputs: BTreeMap<InputId, InputSpec>,
-    pub tiles: Vec<(InputId, Tile)>,
+    pub canvas: Canvas,
 }
 
 /// A message about one input, for a child that has it.
@@ -67,16 +66,22 @@ impl Feed {
     pub fn remove_input(&self, id: InputId) {
         self.0.wanted.send_modify(|wanted| {
             wanted.inputs.remove(&id);
-            wanted.tiles.retain(|(input, _)| *input != id);
+            wanted.canvas.tiles.retain(|(input, _)| *input != id);
         });
     }
 
-    /// Shows these video inputs, in the order of the stage.
-    pub fn layout(&self, videos: &[InputId]) {
-        let (width_px, height_px) = self.0.canvas_px;
-        let tiles = layout::grid(videos.len(), width_px, height_px);
-        let tiles = videos.iter().copied().zip(tiles).collect();
-        self.0.wanted.send_modify(|wanted| wanted.tiles = tiles);
+    /// Width and height of what is composed.
+    pub fn canvas_px(&self) -> (u32, u32) {
+        self.0.canvas_px
+    }
+
+    /// What is to be seen from now on.
+    pub fn show(&self, canvas: Canvas) {
+        self.0.wanted.send_if_modified(|wanted| {
+            let changed = wanted.canvas != canvas;
+            wanted.canvas = canvas;
+            changed
+        });
     }
 
     /// One packet of an input. Dropped, and counted, when the child does not keep up.

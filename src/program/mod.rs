@@ -11,6 +11,7 @@ pub mod epoch;
 pub mod feed;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 pub use abilities::abilities;
 pub use child::Program;
 pub use core::ladder::Ladder;
+pub use core::layout::{Card, Layout};
 pub use core::wire::{InputId, InputSpec};
 pub use epoch::Epoch;
 pub use feed::Feed;
@@ -27,6 +29,8 @@ pub struct ProgramSettings {
     /// This program's own binary: its `pipeline` subcommand is the child.
     pub executable: PathBuf,
     pub ladder: Ladder,
+    /// The first is the one that a program begins with.
+    pub layouts: Arc<[Layout]>,
     pub segment: Duration,
     pub part: Duration,
 }

@@ -48,6 +48,20 @@ pub enum Command {
     Left(Session),
     /// The participant vanished.
     Lost(Session),
+    /// Arranges the program by this layout.
+    SetLayout(String),
+    /// Shows someone large, whoever speaks; `None`: who speaks.
+    Pin(Option<ParticipantId>),
+    /// Takes someone into the program, or out of it.
+    PutOnStage {
+        participant: ParticipantId,
+        on: bool,
+    },
+    /// Gives someone another place in the order of the stage; 0 is the first.
+    Move {
+        participant: ParticipantId,
+        place: usize,
+    },
     StartBroadcast(BroadcastId),
     StopBroadcast,
     /// The program could not go on.
@@ -99,6 +113,15 @@ pub enum Event {
         session: Session,
         number: TrackNumber,
     },
+    LayoutChanged(String),
+    Pinned(Option<ParticipantId>),
+    /// Someone is part of the program now, or is not any more.
+    StageChanged {
+        participant: ParticipantId,
+        on: bool,
+    },
+    /// The order of the stage is another.
+    OrderChanged,
     /// The room wants a broadcast: answer with [`Command::StartBroadcast`].
     BroadcastDue,
     BroadcastStarted(BroadcastId),
@@ -114,6 +137,10 @@ pub enum Refused {
     MayNotPublish(Role),
     #[error("a {0:?} may not join the stage")]
     MayNotAttend(Role),
+    #[error("there is no layout `{name}`: there are {known}")]
+    NoSuchLayout { name: String, known: String },
+    #[error("nobody of this id is in the room")]
+    NoSuchParticipant,
     #[error("the room is live already")]
     AlreadyLive,
     #[error("the room is not live")]

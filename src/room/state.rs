@@ -7,6 +7,7 @@ use super::event::{Command, Event, Refused};
 use super::id::{BroadcastId, ParticipantId, RoomId};
 use super::participant::{Participant, Presence, Role, Session};
 use super::speaker::Speakers;
+use super::stage::Stage;
 use super::track::MediaKind;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Settings {
     pub away_for: Duration,
     /// The broadcast starts with the first publisher and stops with the last.
     pub auto_broadcast: bool,
+    /// The names of the layouts that the program can be arranged by.
+    pub layouts: Vec<String>,
 }
 
 /// A room's state. Commands come in by [`Room::handle`], events go out by [`Room::poll_event`].
@@ -25,6 +28,7 @@ pub struct Room {
     settings: Settings,
     participants: BTreeMap<ParticipantId, Participant>,
     speakers: Speakers,
+    stage: Stage,
     broadcast: Option<BroadcastId>,
     events: VecDeque<Event>,
     next_place: u64,
@@ -37,6 +41,7 @@ impl Room {
             settings,
             participants: BTreeMap::new(),
             speakers: Speakers::default(),
+            stage: Stage::default(),
             broadcast: None,
             events: VecDeque::new(),
             next_place: 0,
@@ -53,6 +58,10 @@ impl Room {
 
     pub fn speaking(&self) -> Option<ParticipantId> {
         self.speakers.speaking()
+    }
+
+    pub fn stage(&self) -> &Stage {
+        &self.stage
     }
 
     /// In the order of the stage.
@@ -199,6 +208,36 @@ impl Room {
                     }
                 }
             }
+            Command::SetLayout(name) => {
+                if !self.settings.layouts.contains(&name) {
+                    let known = self.settings.layouts.join(", ");
+                    return Err(Refused::NoSuchLayout { name, known });
+                }
+                if self.stage.layout() != name {
+                    self.stage.set_layout(name.clone());
+                    self.events.push_back(Event::LayoutChanged(name));
+                }
+            }
+            Command::Pin(participant) => {
+                if participant.is_some_and(|id| !self.participants.contains_key(&id)) {
+                    return Err(Refused::NoSuchParticipant);
+                }
+                if self.stage.pinned() != participant {
+                    self.stage.pin(participant);
+                    self.events.push_back(Event::Pinned(participant));
+                }
+            }
+            Command::PutOnStage { participant, on } => {
+                if !self.participants.contains_key(&participant) {
+                    return Err(Refused::NoSuchParticipant);
+                }
+                if self.stage.is_on(participant) != on {
+                    self.stage.put(participant, on);
+                    self.events
+                        .push_back(Event::StageChanged { participant, on });
+                }
+            }
+            Command::Move { participant, place } => self.move_to(participant, place)?,
             Command::StartBroadcast(broadcast) => {
                 if self.broadcast.is_some() {
                     return Err(Refused::AlreadyLive);
@@ -251,8 +290,30 @@ impl Room {
         found.map(|p| p.id)
     }
 
+    /// The places of all between are those of the stage's order, dealt anew.
+    fn move_to(&mut self, id: ParticipantId, place: usize) -> Result<(), Refused> {
+        let mut order: Vec<ParticipantId> = self.participants().iter().map(|p| p.id).collect();
+        let from = order.iter().position(|other| *other == id);
+        let from = from.ok_or(Refused::NoSuchParticipant)?;
+        let to = place.min(order.len() - 1);
+        if from == to {
+            return Ok(());
+        }
+        let moved = order.remove(from);
+        order.insert(to, moved);
+        let places: Vec<u64> = self.participants().iter().map(|p| p.place).collect();
+        for (id, place) in order.into_iter().zip(places) {
+            if let Some(participant) = self.participants.get_mut(&id) {
+                participant.place = place;
+            }
+        }
+        self.events.push_back(Event::OrderChanged);
+        Ok(())
+    }
+
     fn tell_speaker(&mut self) {
         let speaking = self.speakers.speaking();
+        self.stage.hear(speaking);
         self.events.push_back(Event::SpeakerChanged(speaking));
     }
 
@@ -337,6 +398,7 @@ impl Room {
 
     fn remove(&mut self, id: ParticipantId) {
         self.participants.remove(&id);
+        self.stage.forget(id);
         self.events
             .push_back(Event::ParticipantLeft { participant: id });
         if self.speakers.forget(id) {

@@ -1,6 +1,6 @@
 //! One broadcast: the room's tracks into the program, its parts to the audience and the recording.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +12,9 @@ use super::open_room::OpenRoom;
 use super::settings;
 use super::tools::Tools;
 use crate::hls::{self, ClosedSegment, Live};
-use crate::program::{self, Feed, InputId, InputSpec, Program};
+use crate::program::core::layout::{Arrangement, Source, arrange, card};
+use crate::program::core::wire::Canvas;
+use crate::program::{self, Card, Feed, InputId, InputSpec, Layout, Program};
 use crate::room::{BroadcastId, Command, MediaKind, ParticipantId, Session, TrackNumber};
 use crate::rtc::core::TrackInfo;
 use crate::vod;
@@ -24,6 +26,22 @@ pub struct Staged {
     pub session: Session,
     pub info: TrackInfo,
 }
+
+/// Someone who is part of the program, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub participant: ParticipantId,
+    pub name: String,
+    /// Shown large where the layout has a large place.
+    pub is_featured: bool,
+    /// They have a camera, or sound alone: then a card stands for the picture.
+    pub is_seen: bool,
+    /// What they send now, and is to be seen or heard.
+    pub tracks: Vec<(TrackKey, Staged)>,
+}
+
+/// A place on the canvas is of a participant's camera, or of their screen.
+type Place = (ParticipantId, bool);
 
 /// Which track of which connection.
 pub type TrackKey = (Session, TrackNumber);
@@ -37,6 +55,8 @@ pub struct Broadcast {
     feed: Feed,
     inputs: BTreeMap<TrackKey, (InputId, Staged)>,
     next_input: u32,
+    layouts: Arc<[Layout]>,
+    arrangement: Arrangement<Place>,
 }
 
 impl Broadcast {
@@ -81,6 +101,8 @@ impl Broadcast {
             feed,
             inputs,
             next_input: 0,
+            layouts: tools.program.layouts.clone(),
+            arrangement: Arrangement::default(),
         }
     }
 
@@ -97,15 +119,48 @@ impl Broadcast {
         &self.feed
     }
 
-    /// Makes the program's inputs those that are `wanted`, in the order of the stage.
-    pub fn put_on_stage(&mut self, wanted: &[(TrackKey, Staged)]) {
-        let gone: Vec<TrackKey> = self
-            .inputs
+    /// Makes the program what is on stage, in the order of the stage, by this layout.
+    pub fn put_on_stage(&mut self, cast: &[Member], layout: &str) {
+        let mut layouts = self.layouts.iter();
+        let named = layouts.find(|known| known.name == layout).cloned();
+        let Some(layout) = named.or_else(|| self.layouts.first().cloned()) else {
+            return;
+        };
+        let pictures: BTreeMap<Place, TrackKey> = cast.iter().flat_map(pictures).collect();
+        let sources: Vec<Source<Place>> = cast
             .iter()
-            .filter(|(key, (_, now))| !wanted.iter().any(|(k, w)| k == *key && w == now))
+            .flat_map(|member| [(member, false), (member, true)])
+            .map(|(member, is_screen)| (member, (member.participant, is_screen)))
+            .filter(|(member, place)| pictures.contains_key(place) || (member.is_seen && !place.1))
+            .map(|(member, place)| Source {
+                key: place,
+                is_screen: place.1,
+                is_featured: member.is_featured,
+            })
+            .collect();
+        let canvas_px = self.feed.canvas_px();
+        self.arrangement = arrange(&layout, &sources, canvas_px, &self.arrangement);
+        // What is not to be seen is not decoded.
+        let placed = self.arrangement.placed.iter();
+        let shown: BTreeSet<TrackKey> = placed
+            .filter_map(|placed| pictures.get(&placed.key).copied())
+            .collect();
+        let tracks = cast.iter().flat_map(|member| &member.tracks);
+        let wanted: Vec<&(TrackKey, Staged)> = tracks
+            .filter(|(key, staged)| staged.info.kind == MediaKind::Audio || shown.contains(key))
+            .collect();
+        self.set_inputs(&wanted);
+        self.show(cast, &layout, &pictures);
+    }
+
+    fn set_inputs(&mut self, wanted: &[&(TrackKey, Staged)]) {
+        let is_wanted =
+            |key: &TrackKey, now: &Staged| wanted.iter().any(|(k, w)| k == key && w == now);
+        let gone = self.inputs.iter();
+        let gone: Vec<TrackKey> = gone
+            .filter(|(key, (_, now))| !is_wanted(key, now))
             .map(|(key, _)| *key)
             .collect();
-        let mut changed = !gone.is_empty();
         for key in gone {
             if let Some((input, _)) = self.inputs.remove(&key) {
                 self.feed.remove_input(input);
@@ -126,16 +181,48 @@ impl Broadcast {
                 fmtp: staged.info.fmtp.clone(),
             });
             self.inputs.insert(*key, (input, staged.clone()));
-            changed = true;
         }
-        if changed {
-            let videos: Vec<_> = wanted
-                .iter()
-                .filter(|(_, staged)| staged.info.kind == MediaKind::Video)
-                .filter_map(|(key, _)| self.inputs.get(key).map(|(input, _)| *input))
-                .collect();
-            self.feed.layout(&videos);
+    }
+
+    /// Tells the program what stands where.
+    fn show(&self, cast: &[Member], layout: &Layout, pictures: &BTreeMap<Place, TrackKey>) {
+        let canvas_px = self.feed.canvas_px();
+        let mut canvas = Canvas {
+            background: layout.background,
+            ..Canvas::default()
+        };
+        let is_alone = self.arrangement.placed.len() < 2;
+        for placed in &self.arrangement.placed {
+            let (participant, is_screen) = placed.key;
+            let mut members = cast.iter();
+            let Some(member) = members.find(|member| member.participant == participant) else {
+                continue;
+            };
+            match pictures.get(&placed.key).and_then(|key| self.input(*key)) {
+                Some(input) => canvas.tiles.push((input, placed.tile)),
+                None => {
+                    let initials = Card::Initials(card::initials(&member.name));
+                    canvas.cards.push((initials, placed.tile));
+                }
+            }
+            // Of one alone everybody knows the name.
+            if layout.names && !is_alone && !is_screen {
+                let name = card::name(&member.name, &placed.tile, canvas_px);
+                canvas.cards.extend(name);
+            }
         }
+        self.feed.show(canvas);
+    }
+
+    /// The height at which a track's picture is shown, in pixels of the canvas; 0 when it is not.
+    pub fn shown_px(&self, key: TrackKey) -> u32 {
+        let Some((_, staged)) = self.inputs.get(&key) else {
+            return 0;
+        };
+        let place = (staged.participant, staged.info.is_screen);
+        let mut placed = self.arrangement.placed.iter();
+        let placed = placed.find(|placed| placed.key == place);
+        placed.map_or(0, |placed| placed.tile.height_px)
     }
 
     /// The program's name for a track.
@@ -150,6 +237,13 @@ impl Broadcast {
             .find(|(_, (id, _))| *id == input)
             .map(|(key, _)| *key)
     }
+}
+
+/// The pictures that someone sends.
+fn pictures(member: &Member) -> impl Iterator<Item = (Place, TrackKey)> {
+    let videos = member.tracks.iter();
+    let videos = videos.filter(|(_, staged)| staged.info.kind == MediaKind::Video);
+    videos.map(|(key, staged)| ((member.participant, staged.info.is_screen), *key))
 }
 
 /// What the broadcast's task holds.

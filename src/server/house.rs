@@ -7,7 +7,7 @@ use super::participants;
 use super::rooms::Rooms;
 use crate::control::api::{self, Answer, BroadcastView, ParticipantView, RecordingView, RoomView};
 use crate::control::participants::ParticipantDetail;
-use crate::room::{BroadcastId, ParticipantId, Refused, RoomId};
+use crate::room::{BroadcastId, Command, ParticipantId, Refused, RoomId};
 use crate::rtc::Rtc;
 use crate::vod::Archive;
 
@@ -16,6 +16,7 @@ pub struct House {
     pub rtc: Rtc,
     pub failures: Arc<Failures>,
     pub archive: Option<Archive>,
+    pub layouts: Vec<String>,
 }
 
 impl api::House for House {
@@ -40,6 +41,8 @@ impl api::House for House {
                 started_at: b.started_at,
             }),
             participants: state.participants().len(),
+            layout: state.stage().layout().to_owned(),
+            pinned: state.stage().pinned(),
             last_recording,
         }))
     }
@@ -52,7 +55,7 @@ impl api::House for House {
             state
                 .participants()
                 .into_iter()
-                .map(participants::view)
+                .map(|one| participants::view(one, state.stage().is_on(one.id)))
                 .collect()
         })
     }
@@ -68,6 +71,16 @@ impl api::House for House {
             let failed = self.failures.of(&room, id);
             Ok(participants::detail(present, failed, &self.rtc).await)
         })
+    }
+
+    fn direct(&self, id: &RoomId, commands: Vec<Command>) -> Result<(), Refused> {
+        let room = self.rooms.find(id).ok_or(Refused::NoSuchParticipant)?;
+        let mut commands = commands.into_iter();
+        commands.try_for_each(|command| room.direct(command))
+    }
+
+    fn layouts(&self) -> Vec<String> {
+        self.layouts.clone()
     }
 
     fn start_broadcast(&self, id: &RoomId) -> Result<BroadcastId, Refused> {

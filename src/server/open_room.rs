@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, watch};
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use super::broadcast::{Broadcast, Staged, TrackKey};
+use super::broadcast::{Broadcast, Member, Staged, TrackKey};
 use super::failures::Failed;
 use super::tools::Tools;
 use crate::hls::Live;
@@ -31,10 +31,28 @@ use crate::rtc::session::Said;
 pub type Routes = Arc<BTreeMap<TrackNumber, Route>>;
 
 /// One input of the running program.
-pub type Route = (Feed, InputId);
+#[derive(Clone)]
+pub struct Route {
+    pub feed: Feed,
+    pub input: InputId,
+    /// The height of its picture there, in pixels of the canvas; 0 of sound.
+    pub shown_px: u32,
+}
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        // Another broadcast's inputs count from 0 again.
+        self.input == other.input
+            && self.shown_px == other.shown_px
+            && self.feed.is_same(&other.feed)
+    }
+}
 
 /// Messages of the room that a slow session has not read yet.
 const MAX_SAID: usize = 64;
+
+/// A picture shown lower than this has no use of a camera's full height.
+const SMALL_PX: u32 = 480;
 
 /// Who comes into a room.
 pub struct Visitor {
@@ -67,6 +85,7 @@ struct State {
 /// Someone who is here, and their connections.
 pub struct Present {
     pub participant: Participant,
+    pub on_stage: bool,
     pub publishes_by: Option<ConnectionId>,
     pub attends_by: Option<ConnectionId>,
 }
@@ -244,6 +263,7 @@ impl OpenRoom {
         Some(Present {
             publishes_by: session.and_then(|session| state.connections.get(&session)?.id),
             attends_by: attending.and_then(|session| state.attending.get(&session).copied()),
+            on_stage: state.room.stage().is_on(id),
             participant,
         })
     }
@@ -282,6 +302,11 @@ impl OpenRoom {
 
     pub fn stop_broadcast(self: &Arc<Self>) -> Result<(), Refused> {
         self.carry_out(&mut self.lock(), Command::StopBroadcast)
+    }
+
+    /// Carries out what a producer asks of the stage.
+    pub fn direct(self: &Arc<Self>, command: Command) -> Result<(), Refused> {
+        self.carry_out(&mut self.lock(), command)
     }
 
     pub fn handle_timeout(self: &Arc<Self>, now: Instant) {
@@ -411,7 +436,11 @@ impl OpenRoom {
                 | Event::ParticipantLeft { .. }
                 | Event::TrackStarted { .. }
                 | Event::TrackMuted { .. }
-                | Event::TrackEnded { .. } => {}
+                | Event::TrackEnded { .. }
+                | Event::LayoutChanged(_)
+                | Event::Pinned(_)
+                | Event::StageChanged { .. }
+                | Event::OrderChanged => {}
             }
         }
         if changed {
@@ -451,7 +480,8 @@ impl State {
                     info: connection.tracks.get(number)?.clone(),
                     muted: track.muted,
                     connection: id,
-                    players: connection.players.get(number).copied().unwrap_or(0),
+                    players: connection.players.get(number).copied().unwrap_or(0)
+                        + usize::from(self.is_small_in_program((session?, *number))),
                 })
             });
             Entry {
@@ -470,6 +500,13 @@ impl State {
         }
     }
 
+    /// Whether the program shows a track in so small a tile that a lower layer serves it.
+    fn is_small_in_program(&self, key: TrackKey) -> bool {
+        let broadcast = self.broadcast.as_ref();
+        let shown_px = broadcast.map_or(0, |broadcast| broadcast.shown_px(key));
+        (1..SMALL_PX).contains(&shown_px)
+    }
+
     /// Makes the program's inputs agree with the room, and tells each connection where its
     /// packets go.
     fn route(&mut self) {
@@ -479,30 +516,28 @@ impl State {
             }
             return;
         };
-        let mut wanted: Vec<(TrackKey, Staged)> = Vec::new();
-        for participant in self.room.participants() {
-            let Some(session) = participant.presence.session() else {
-                continue;
-            };
-            let Some(connection) = self.connections.get(&session) else {
-                continue;
-            };
-            for (number, _) in participant.tracks.iter().filter(|(_, track)| !track.muted) {
-                if let Some(info) = connection.tracks.get(number) {
-                    let staged = Staged {
-                        participant: participant.id,
-                        session,
-                        info: info.clone(),
-                    };
-                    wanted.push(((session, *number), staged));
-                }
-            }
-        }
-        broadcast.put_on_stage(&wanted);
+        let stage = self.room.stage();
+        let cast: Vec<Member> = self
+            .room
+            .participants()
+            .into_iter()
+            .filter(|participant| stage.is_on(participant.id))
+            .filter_map(|participant| member(participant, &self.connections))
+            .map(|member| Member {
+                is_featured: stage.featured() == Some(member.participant),
+                ..member
+            })
+            .collect();
+        broadcast.put_on_stage(&cast, stage.layout());
         for (session, connection) in &self.connections {
             let routes = connection.tracks.keys().filter_map(|number| {
-                let input = broadcast.input((*session, *number))?;
-                Some((*number, (broadcast.feed().clone(), input)))
+                let key = (*session, *number);
+                let route = Route {
+                    feed: broadcast.feed().clone(),
+                    input: broadcast.input(key)?,
+                    shown_px: broadcast.shown_px(key),
+                };
+                Some((*number, route))
             });
             connection.send(Arc::new(routes.collect()));
         }
@@ -512,22 +547,39 @@ impl State {
 impl Connection {
     fn send(&self, routes: Routes) {
         self.routes.send_if_modified(|now| {
-            let same = now.len() == routes.len()
-                && now
-                    .iter()
-                    .zip(routes.iter())
-                    .all(|(a, b)| a.0 == b.0 && a.1.1 == b.1.1);
-            // Another broadcast's inputs count from 0 again, so only nothing is surely the same.
-            let unchanged = same
-                && (now.is_empty()
-                    || now
-                        .values()
-                        .zip(routes.values())
-                        .all(|(a, b)| a.0.is_same(&b.0)));
-            if !unchanged {
+            let changed = *now != routes;
+            if changed {
                 *now = routes;
             }
-            !unchanged
+            changed
         });
     }
+}
+
+/// What a participant brings to the program; `None` of who publishes nothing.
+fn member(
+    participant: &Participant,
+    connections: &BTreeMap<Session, Connection>,
+) -> Option<Member> {
+    let session = participant.presence.session()?;
+    let connection = connections.get(&session)?;
+    let of_camera = |track: &crate::room::Track| {
+        matches!(track.source, TrackSource::Camera | TrackSource::Microphone)
+    };
+    let tracks = participant.tracks.iter().filter(|(_, track)| !track.muted);
+    let tracks = tracks.filter_map(|(number, _)| {
+        let staged = Staged {
+            participant: participant.id,
+            session,
+            info: connection.tracks.get(number)?.clone(),
+        };
+        Some(((session, *number), staged))
+    });
+    Some(Member {
+        participant: participant.id,
+        name: participant.name.clone(),
+        is_featured: false,
+        is_seen: participant.tracks.values().any(of_camera),
+        tracks: tracks.collect(),
+    })
 }

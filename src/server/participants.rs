@@ -28,7 +28,7 @@ pub async fn detail(
             ] {
                 connections.extend(connection(purpose, id, rtc).await);
             }
-            view(&present.participant)
+            view(&present.participant, present.on_stage)
         }
         (None, Some(failed)) => gone(failed),
         (None, None) => return None,
@@ -40,7 +40,7 @@ pub async fn detail(
     })
 }
 
-pub fn view(participant: &Participant) -> ParticipantView {
+pub fn view(participant: &Participant, on_stage: bool) -> ParticipantView {
     ParticipantView {
         id: participant.id,
         name: participant.name.clone(),
@@ -51,6 +51,7 @@ pub fn view(participant: &Participant) -> ParticipantView {
             Presence::Connected(_) => "connected",
             Presence::Away { .. } => "away",
         },
+        on_stage,
         tracks: participant
             .tracks
             .values()
@@ -69,6 +70,7 @@ fn gone(failed: &Failed) -> ParticipantView {
         name: failed.name.clone(),
         role: failed.role,
         presence: "left",
+        on_stage: false,
         tracks: Vec::new(),
     }
 }

@@ -16,6 +16,9 @@ use crate::rtc::core::{
 /// The source that the program sees of a track whose layers have one each.
 const PROGRAM_SSRC: u32 = 1;
 
+/// A picture shown a little larger than its layer still looks well.
+const STRETCH_PERCENT: u32 = 115;
+
 pub struct Publisher {
     room: Arc<OpenRoom>,
     session: Session,
@@ -57,17 +60,16 @@ impl Publisher {
         self.room.track_started(self.session, info);
     }
 
-    /// The program gets the best layer that runs.
+    /// The program gets the layer that is nearest to the size at which it shows the picture.
     fn choose(&mut self, track: TrackId, layers: &[LayerInfo]) {
+        let shown_px = self.route(track).map_or(0, |route| route.shown_px);
         let Some(forward) = self.layered.get_mut(&track) else {
             return;
         };
-        let running = layers.iter().enumerate().filter(|(_, layer)| layer.running);
-        let best = running.max_by_key(|(_, layer)| (layer.height_px, layer.bitrate_bps));
-        let Some((best, _)) = best else {
+        let Some(layer) = nearest(layers, shown_px) else {
             return;
         };
-        forward.want(Some(best as u8));
+        forward.want(Some(layer));
         if forward.awaits_key_frame().is_some() {
             self.room
                 .request_key_frame_of(self.session, TrackNumber(track.0));
@@ -117,8 +119,8 @@ impl Sink for Publisher {
                 Some(rewritten) => rewrite(&packet, &rewritten),
             },
         };
-        if let Some((feed, input)) = self.route(track) {
-            feed.rtp(*input, packet.arrival, rewritten);
+        if let Some(route) = self.route(track) {
+            route.feed.rtp(route.input, packet.arrival, rewritten);
         }
     }
 
@@ -128,10 +130,23 @@ impl Sink for Publisher {
             Some(forward) if forward.current() != Some(report.layer) => None,
             Some(forward) => forward.timestamp(report.rtp),
         };
-        if let (Some(rtp), Some((feed, input))) = (rtp, self.route(track)) {
-            feed.sender_report(*input, report.ntp, rtp);
+        if let (Some(rtp), Some(route)) = (rtp, self.route(track)) {
+            route.feed.sender_report(route.input, report.ntp, rtp);
         }
     }
+}
+
+/// The lowest running layer that is not stretched much at this height; else the highest.
+fn nearest(layers: &[LayerInfo], shown_px: u32) -> Option<u8> {
+    let running = layers.iter().enumerate().filter(|(_, layer)| layer.running);
+    let mut running: Vec<_> = running.collect();
+    running.sort_by_key(|(_, layer)| (layer.height_px, layer.bitrate_bps));
+    let mut enough = running.iter();
+    let enough = enough.find(|(_, layer)| {
+        shown_px > 0 && u32::from(layer.height_px) * STRETCH_PERCENT / 100 >= shown_px
+    });
+    let (index, _) = enough.or(running.last())?;
+    u8::try_from(*index).ok()
 }
 
 /// The packet as one of a single source.
@@ -143,4 +158,35 @@ fn rewrite(packet: &ReceivedRtp, rewritten: &Rewritten) -> Bytes {
     let payload = usize::from(packet.header_len);
     rewrite_payload(&mut bytes[payload..], &packet.content, rewritten);
     bytes.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_takes_the_layer_nearest_to_its_tile() {
+        let layer = |height_px, running| LayerInfo {
+            height_px,
+            bitrate_bps: 1,
+            running,
+        };
+        let layers = [layer(720, true), layer(180, true), layer(360, true)];
+        for (shown_px, index) in [
+            (100, 1),
+            (200, 1),
+            (240, 2),
+            (360, 2),
+            (480, 0),
+            (1080, 0),
+            (0, 0),
+        ] {
+            assert_eq!(nearest(&layers, shown_px), Some(index), "{shown_px}");
+        }
+        assert_eq!(
+            nearest(&[layer(720, true), layer(180, false)], 100),
+            Some(0)
+        );
+        assert_eq!(nearest(&[], 100), None);
+    }
 }

@@ -69,10 +69,11 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let address = listener.local_addr()?;
         let archive = settings::archive(&config)?;
         let program = settings::program(&config)?;
+        let layouts: Vec<_> = program.layouts.iter().map(|l| l.name.clone()).collect();
         let codecs = codecs(&program).await?;
         let failures = Arc::new(Failures::default());
         let tools = Arc::new(Tools {
-            room: settings::room(&config),
+            room: settings::room(&config, layouts.clone()),
             max_rooms: config.room.max_rooms,
             ended_for: config.hls.ended_for,
             rtc: rtc.clone(),
@@ -94,6 +95,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             rtc: rtc.clone(),
             failures,
             archive: archive.clone(),
+            layouts,
         });
         let door = Arc::new(Door {
             rooms: rooms.clone(),

@@ -1,11 +1,14 @@
 //! The settings table's values onto each part's own settings.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use anyhow::Context;
 
 use crate::config::Config;
+use crate::program::core::files::Files;
 use crate::program::core::ladder::Ladder;
+use crate::program::core::layout;
 use crate::room::Codec;
 use crate::{hls, program, room, rtc, vod};
 
@@ -16,11 +19,12 @@ pub fn log_filter(config: &Config) -> String {
     format!("{},{QUIET}", config.log.filter)
 }
 
-pub fn room(config: &Config) -> room::Settings {
+pub fn room(config: &Config, layouts: Vec<String>) -> room::Settings {
     room::Settings {
         max_participants: config.room.max_participants,
         away_for: config.room.away_for,
         auto_broadcast: true,
+        layouts,
     }
 }
 
@@ -87,17 +91,41 @@ pub fn session(config: &Config) -> rtc::session::Settings {
 pub fn program(config: &Config) -> anyhow::Result<program::ProgramSettings> {
     let folder = &config.program.pipelines;
     let folder = (!folder.as_os_str().is_empty()).then_some(folder.as_path());
+    let files = Files {
+        folder,
+        read: &|file| std::fs::read_to_string(file).ok(),
+    };
     Ok(program::ProgramSettings {
         executable: std::env::current_exe().context("where this program is")?,
-        ladder: Ladder::load(
-            &config.program.ladder,
-            &config.program.encoder,
-            folder,
-            |file| std::fs::read_to_string(file).ok(),
-        )?,
+        ladder: Ladder::load(&files, &config.program.ladder, &config.program.encoder)?,
+        layouts: layout::load_all(&files, &own_layouts(folder)?)?.into(),
         segment: config.program.segment,
         part: config.program.part,
     })
+}
+
+/// The names of the layouts in the operator's folder.
+fn own_layouts(folder: Option<&Path>) -> anyhow::Result<Vec<String>> {
+    let Some(folder) = folder.map(|folder| folder.join("layouts")) else {
+        return Ok(Vec::new());
+    };
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let mut names = Vec::new();
+    let entries = std::fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+    for entry in entries {
+        let path = entry.with_context(|| folder.display().to_string())?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            names.extend(stem.map(str::to_owned));
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 pub fn hls(config: &Config) -> hls::Settings {

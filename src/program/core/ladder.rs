@@ -1,8 +1,8 @@
 //! The ladder and its encoder, as an operator writes them in `pipelines/`.
 
-use std::path::{Path, PathBuf};
-
 use serde::{Deserialize, Serialize};
+
+use super::files::{FileError, Files, Kind};
 
 /// The set of encodings of a program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,30 +39,25 @@ pub struct Encoder {
     pub caps: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LadderError {
-    #[error("there is no {kind} `{name}`: built in are {known}; your own go into {folder}")]
-    Unknown {
-        kind: &'static str,
-        name: String,
-        known: &'static str,
-        folder: String,
-    },
-    #[error("{file}: {reason}")]
-    Bad { file: String, reason: String },
-}
-
 /// Renditions at most; each costs an encoder.
 const MAX_RENDITIONS: usize = 6;
 
-const LADDERS: &[(&str, &str)] = &[(
-    "default",
-    include_str!("../../../pipelines/ladders/default.toml"),
-)];
-const ENCODERS: &[(&str, &str)] = &[(
-    "x264",
-    include_str!("../../../pipelines/encoders/x264.toml"),
-)];
+const LADDERS: Kind = Kind {
+    name: "ladder",
+    folder: "ladders",
+    built_in: &[(
+        "default",
+        include_str!("../../../pipelines/ladders/default.toml"),
+    )],
+};
+const ENCODERS: Kind = Kind {
+    name: "encoder",
+    folder: "encoders",
+    built_in: &[(
+        "x264",
+        include_str!("../../../pipelines/encoders/x264.toml"),
+    )],
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,36 +68,10 @@ struct LadderFile {
 }
 
 impl Ladder {
-    /// `ladders/{name}.toml` and `encoders/{encoder}.toml`: from `read` if it finds them, else
-    /// those built in. `read` gives the text of a file below the operator's folder.
-    pub fn load(
-        name: &str,
-        encoder: &str,
-        folder: Option<&Path>,
-        read: impl Fn(&Path) -> Option<String>,
-    ) -> Result<Self, LadderError> {
-        let text = |kind, subfolder: &str, name: &str, own: &[(&str, &str)], known| {
-            let path = PathBuf::from(subfolder).join(format!("{name}.toml"));
-            let file = folder.map(|folder| folder.join(&path));
-            if let Some(text) = file.as_deref().and_then(&read) {
-                return Ok((file.unwrap_or_default().display().to_string(), text));
-            }
-            let built_in = own.iter().find(|(n, _)| *n == name);
-            built_in
-                .map(|(_, text)| (path.display().to_string(), (*text).to_owned()))
-                .ok_or_else(|| LadderError::Unknown {
-                    kind,
-                    name: name.to_owned(),
-                    known,
-                    folder: folder.map_or("the folder program.pipelines".into(), |f| {
-                        f.join(subfolder).display().to_string()
-                    }),
-                })
-        };
-        let (file, toml) = text("ladder", "ladders", name, LADDERS, "default")?;
-        let ladder: LadderFile = parse(&file, &toml)?;
-        let (encoder_file, toml) = text("encoder", "encoders", encoder, ENCODERS, "x264")?;
-        let encoder = parse(&encoder_file, &toml)?;
+    /// `ladders/{name}.toml` and `encoders/{encoder}.toml`.
+    pub fn load(files: &Files<'_>, name: &str, encoder: &str) -> Result<Self, FileError> {
+        let (file, ladder): (String, LadderFile) = files.load(LADDERS, name)?;
+        let (_, encoder) = files.load(ENCODERS, encoder)?;
         let ladder = Self {
             fps: ladder.fps,
             video: ladder.video,
@@ -111,8 +80,14 @@ impl Ladder {
         };
         ladder
             .check()
-            .map_err(|reason| LadderError::Bad { file, reason })?;
+            .map_err(|reason| FileError::Bad { file, reason })?;
         Ok(ladder)
+    }
+
+    /// Width and height of what is composed: the first rendition's.
+    pub fn canvas_px(&self) -> (u32, u32) {
+        let first = self.video.first();
+        first.map_or((0, 0), |first| (first.width_px, first.height_px))
     }
 
     fn check(&self) -> Result<(), String> {
@@ -146,16 +121,10 @@ impl Ladder {
     }
 }
 
-/// toml's errors name line and column.
-fn parse<T: serde::de::DeserializeOwned>(file: &str, text: &str) -> Result<T, LadderError> {
-    toml::from_str(text).map_err(|e| LadderError::Bad {
-        file: file.to_owned(),
-        reason: e.to_string(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn load(ladder: Option<&'static str>) -> Result<Ladder, String> {
@@ -164,12 +133,16 @@ mod tests {
                 .filter(|_| path.ends_with("ladders/own.toml"))
                 .map(str::to_owned)
         };
-        Ladder::load("own", "x264", Some(Path::new("/etc/amphi")), read).map_err(|e| e.to_string())
+        let files = Files {
+            folder: Some(Path::new("/etc/amphi")),
+            read: &read,
+        };
+        Ladder::load(&files, "own", "x264").map_err(|e| e.to_string())
     }
 
     #[test]
     fn the_ladder_built_in_is_good() {
-        let ladder = Ladder::load("default", "x264", None, |_| None).expect("good");
+        let ladder = Ladder::load(&Files::built_in(), "default", "x264").expect("good");
         assert_eq!(ladder.video[0].name, "720p");
         assert!(ladder.encoder.element.contains("{bitrate_kbps}"));
     }

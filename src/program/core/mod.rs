@@ -1,6 +1,7 @@
-//! The pure part of the program: [`ladder`], [`layout`], the frames of the [`wire`] between
+//! The pure part of the program: [`files`] and what they hold, [`ladder`] and [`layout`], the frames of the [`wire`] between
 //! parent and child, the child's [`life`], and in it [`lip_sync`].
 
+pub mod files;
 pub mod ladder;
 pub mod layout;
 pub mod life;

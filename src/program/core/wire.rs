@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::ladder::Ladder;
-use super::layout::Tile;
+use super::layout::{Card, Tile};
 use crate::room::Codec;
 
 /// The longest frame: a part of a 4K rendition has some megabytes.
@@ -28,6 +28,15 @@ pub struct InputSpec {
     pub fmtp: String,
 }
 
+/// All that is to be seen.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Canvas {
+    /// What shows where no picture is, as 0xRRGGBB.
+    pub background: u32,
+    pub tiles: Vec<(InputId, Tile)>,
+    pub cards: Vec<(Card, Tile)>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     pub ladder: Ladder,
@@ -44,8 +53,8 @@ pub enum ToChild {
     Start(Start),
     AddInput(InputSpec),
     RemoveInput(InputId),
-    /// Every video input on stage has a tile; the others are not shown.
-    Layout(Vec<(InputId, Tile)>),
+    /// What is to be seen from now on; a video input without a tile is not.
+    Show(Canvas),
     Rtp {
         input: InputId,
         /// Running time.

@@ -16,6 +16,7 @@ fn room() -> Room {
         max_participants: 3,
         away_for: AWAY,
         auto_broadcast: true,
+        layouts: vec!["grid".to_owned(), "solo".to_owned()],
     };
     Room::new("demo".parse().expect("a good name"), settings)
 }

@@ -153,7 +153,8 @@ proptest! {
     #[test]
     fn messages_come_through_loss_in_their_order(losses in proptest::collection::vec(proptest::bool::weighted(0.2), 0..60)) {
         let mut world = World::new(losses);
-        world.run(20);
+        // Before the association is made, each loss doubles the wait.
+        world.run(200);
         prop_assert_eq!(&world.events, &[DataEvent::Opened]);
         for n in 0..5 {
             let now = world.now;

@@ -1,0 +1,76 @@
+//! How the program is directed: the layout, and who is shown where.
+
+use std::collections::BTreeSet;
+
+use super::id::ParticipantId;
+
+/// Layouts by name; `grid` is always one of them.
+pub const FIRST_LAYOUT: &str = "grid";
+
+/// What the producer decided, and who spoke last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    layout: String,
+    /// Large in every layout that has a large place, whoever speaks.
+    pinned: Option<ParticipantId>,
+    /// Speaks, or did before all fell silent.
+    last_speaker: Option<ParticipantId>,
+    /// In the room, and not in the program.
+    off: BTreeSet<ParticipantId>,
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self {
+            layout: FIRST_LAYOUT.to_owned(),
+            pinned: None,
+            last_speaker: None,
+            off: BTreeSet::new(),
+        }
+    }
+}
+
+impl Stage {
+    pub fn layout(&self) -> &str {
+        &self.layout
+    }
+
+    pub fn pinned(&self) -> Option<ParticipantId> {
+        self.pinned
+    }
+
+    /// Who stands in the large place of a layout that has one.
+    pub fn featured(&self) -> Option<ParticipantId> {
+        self.pinned.or(self.last_speaker)
+    }
+
+    pub fn is_on(&self, id: ParticipantId) -> bool {
+        !self.off.contains(&id)
+    }
+
+    pub(super) fn set_layout(&mut self, layout: String) {
+        self.layout = layout;
+    }
+
+    pub(super) fn pin(&mut self, id: Option<ParticipantId>) {
+        self.pinned = id;
+    }
+
+    pub(super) fn put(&mut self, id: ParticipantId, on: bool) {
+        match on {
+            true => self.off.remove(&id),
+            false => self.off.insert(id),
+        };
+    }
+
+    /// Someone speaks now, or nobody: then who spoke last stays large.
+    pub(super) fn hear(&mut self, speaker: Option<ParticipantId>) {
+        self.last_speaker = speaker.or(self.last_speaker);
+    }
+
+    pub(super) fn forget(&mut self, id: ParticipantId) {
+        self.off.remove(&id);
+        self.pinned = self.pinned.filter(|pinned| *pinned != id);
+        self.last_speaker = self.last_speaker.filter(|speaker| *speaker != id);
+    }
+}
