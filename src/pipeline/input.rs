@@ -156,60 +156,102 @@ pub fn z(tile: &Tile) -> u32 {
     }
 }
 
-/// Cuts off what does not fit the tile, whatever size the picture has.
+/// Cuts off what does not fit the tile, whatever size the picture has. Only the thread that the
+/// pictures come by changes the element, and between two pictures.
 struct Crop {
-    element: gst::Element,
-    tile: Arc<Mutex<Option<Tile>>>,
+    fit: Arc<Mutex<Fitting>>,
+}
+
+#[derive(Default)]
+struct Fitting {
+    tile: Option<Tile>,
+    /// What the element is set to fit.
+    done: Option<(gst::Caps, Tile)>,
 }
 
 impl Crop {
     fn new(element: gst::Element) -> anyhow::Result<Self> {
-        let tile: Arc<Mutex<Option<Tile>>> = Arc::default();
+        let fit: Arc<Mutex<Fitting>> = Arc::default();
         let pad = element.static_pad("sink").context("no sink pad")?;
-        let (of_probe, cropper) = (tile.clone(), element.downgrade());
-        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-            if let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view())
-                && let Ok(tile) = of_probe.lock()
-                && let (Some(tile), Some(cropper)) = (*tile, cropper.upgrade())
-            {
-                crop(&cropper, tile, caps.caps());
+        let (of_probe, element) = (fit.clone(), element.downgrade());
+        let seen = gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::BUFFER;
+        pad.add_probe(seen, move |pad, info| {
+            if let (Some(element), Ok(mut fit)) = (element.upgrade(), of_probe.lock()) {
+                let is_caps = |event: &gst::Event| event.type_() == gst::EventType::Caps;
+                if info.event().is_some_and(is_caps) {
+                    // Smaller pictures may come, of which nothing would be left.
+                    fit.done = None;
+                    set_cut(&element, (0, 0));
+                } else if info.buffer().is_some() {
+                    fit.apply(&element, pad);
+                }
             }
             gst::PadProbeReturn::Ok
         })
         .context("no probe")?;
-        Ok(Self { element, tile })
+        Ok(Self { fit })
     }
 
     fn fit(&self, tile: Tile) {
-        if let Ok(mut now) = self.tile.lock() {
-            *now = Some(tile);
-        }
-        let pad = self.element.static_pad("sink");
-        if let Some(caps) = pad.and_then(|pad| pad.current_caps()) {
-            crop(&self.element, tile, &caps);
+        if let Ok(mut fit) = self.fit.lock() {
+            fit.tile = Some(tile);
         }
     }
 }
 
-fn crop(element: &gst::Element, tile: Tile, caps: &gst::CapsRef) {
-    let size = caps.structure(0).and_then(|structure| {
-        let (width, height) = (
-            structure.get::<i32>("width"),
-            structure.get::<i32>("height"),
-        );
-        Some((f64::from(width.ok()?), f64::from(height.ok()?)))
-    });
-    let Some((width, height)) = size.filter(|(width, height)| *width > 0.0 && *height > 0.0) else {
-        return;
-    };
+impl Fitting {
+    fn apply(&mut self, element: &gst::Element, pad: &gst::Pad) {
+        let (Some(tile), Some(caps)) = (self.tile, pad.current_caps()) else {
+            return;
+        };
+        if self.done.as_ref() == Some(&(caps.clone(), tile)) {
+            return;
+        }
+        let size = caps.structure(0).and_then(|structure| {
+            let (width, height) = (
+                structure.get::<i32>("width"),
+                structure.get::<i32>("height"),
+            );
+            Some((f64::from(width.ok()?), f64::from(height.ok()?)))
+        });
+        let size: Option<(f64, f64)> = size.filter(|(width, height)| *width > 0.0 && *height > 0.0);
+        if let Some(size) = size {
+            set_cut(
+                element,
+                match tile.fit {
+                    Fit::Contain => (0, 0),
+                    Fit::Cover => cut(size, tile),
+                },
+            );
+        }
+        self.done = Some((caps, tile));
+    }
+}
+
+fn set_cut(element: &gst::Element, (left_px, top_px): (i32, i32)) {
+    for (edge, px) in [
+        ("left", left_px),
+        ("right", left_px),
+        ("top", top_px),
+        ("bottom", top_px),
+    ] {
+        if element.property::<i32>(edge) != px {
+            element.set_property(edge, px);
+        }
+    }
+}
+
+/// What is cut off at the left, as at the right, and at the top, as at the bottom; even, for
+/// chroma has half the resolution.
+fn cut((width, height): (f64, f64), tile: Tile) -> (i32, i32) {
     let whole = width / height;
     let wanted = f64::from(tile.width_px) / f64::from(tile.height_px);
-    let aspect = match tile.fit {
-        Fit::Contain => whole,
-        Fit::Cover => wanted.clamp(whole * LEAST_LEFT, whole / LEAST_LEFT),
-    };
-    let aspect = gst::Fraction::new((aspect * 10_000.0).round() as i32, 10_000);
-    element.set_property("aspect-ratio", aspect);
+    let aspect = wanted.clamp(whole * LEAST_LEFT, whole / LEAST_LEFT);
+    let even = |px: f64| ((px / 4.0).round() as i32) * 2;
+    match aspect < whole {
+        true => (even(width - height * aspect), 0),
+        false => (0, even(height - width / aspect)),
+    }
 }
 
 /// The branch in GStreamer's own words; its one loose end becomes the bin's output.
@@ -224,7 +266,7 @@ fn description(spec: &InputSpec) -> String {
         Codec::Opus => "rtpopusdepay ! opusdec plc=true",
     };
     let (media, convert) = match spec.codec.kind() {
-        MediaKind::Video => ("video", "aspectratiocrop name=crop !"),
+        MediaKind::Video => ("video", "videocrop name=crop !"),
         MediaKind::Audio => (
             "audio",
             "audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=2 !",
@@ -294,4 +336,29 @@ fn pass_on_key_frame_requests(
         gst::PadProbeReturn::Ok
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_are_cut_off_to_fill_the_tile_but_never_much() {
+        let tile = |width_px, height_px| Tile {
+            x_px: 0,
+            y_px: 0,
+            width_px,
+            height_px,
+            fit: Fit::Cover,
+            is_over: false,
+        };
+        let wide = (1280.0, 720.0);
+        assert_eq!(cut(wide, tile(640, 360)), (0, 0));
+        // 4:3 of it: 960 are left.
+        assert_eq!(cut(wide, tile(400, 300)), (160, 0));
+        assert_eq!(cut(wide, tile(1280, 600)), (0, 60));
+        // Of a picture that is much wider than its tile, 70 % are left.
+        assert_eq!(cut(wide, tile(300, 700)), (192, 0));
+        assert_eq!(cut((360.0, 640.0), tile(1280, 720)), (0, 96));
+    }
 }
