@@ -398,7 +398,11 @@ impl Room {
 
     fn remove(&mut self, id: ParticipantId) {
         self.participants.remove(&id);
+        let was_pinned = self.stage.pinned() == Some(id);
         self.stage.forget(id);
+        if was_pinned {
+            self.events.push_back(Event::Pinned(None));
+        }
         self.events
             .push_back(Event::ParticipantLeft { participant: id });
         if self.speakers.forget(id) {

@@ -153,6 +153,11 @@ impl Broadcast {
         self.show(cast, &layout, &pictures);
     }
 
+    /// The next time, nobody keeps the place of before.
+    pub fn arrange_anew(&mut self) {
+        self.arrangement = Arrangement::default();
+    }
+
     fn set_inputs(&mut self, wanted: &[&(TrackKey, Staged)]) {
         let is_wanted =
             |key: &TrackKey, now: &Staged| wanted.iter().any(|(k, w)| k == key && w == now);

@@ -439,8 +439,12 @@ impl OpenRoom {
                 | Event::TrackEnded { .. }
                 | Event::LayoutChanged(_)
                 | Event::Pinned(_)
-                | Event::StageChanged { .. }
-                | Event::OrderChanged => {}
+                | Event::StageChanged { .. } => {}
+                Event::OrderChanged => {
+                    if let Some(broadcast) = &mut state.broadcast {
+                        broadcast.arrange_anew();
+                    }
+                }
             }
         }
         if changed {

@@ -301,3 +301,95 @@ proptest! {
         prop_assert!(open.is_empty());
     }
 }
+
+#[test]
+fn a_producer_directs_layout_stage_and_order() {
+    let (mut room, now) = (room(), Instant::now());
+    for n in 1..=3 {
+        room.handle(join(n, None), now).expect("joined");
+        room.handle(Command::Connected(Session(n)), now)
+            .expect("here");
+    }
+    events(&mut room);
+    room.handle(Command::SetLayout("solo".into()), now)
+        .expect("known");
+    room.handle(Command::SetLayout("solo".into()), now)
+        .expect("the same, which is no news");
+    room.handle(Command::Pin(Some(participant(2))), now)
+        .expect("here");
+    let off = Command::PutOnStage {
+        participant: participant(3),
+        on: false,
+    };
+    room.handle(off, now).expect("here");
+    let to_the_front = Command::Move {
+        participant: participant(3),
+        place: 0,
+    };
+    room.handle(to_the_front, now).expect("here");
+    assert_eq!(
+        events(&mut room),
+        [
+            Event::LayoutChanged("solo".into()),
+            Event::Pinned(Some(participant(2))),
+            Event::StageChanged {
+                participant: participant(3),
+                on: false
+            },
+            Event::OrderChanged,
+        ]
+    );
+    let order: Vec<_> = room.participants().iter().map(|p| p.id).collect();
+    assert_eq!(order, [3, 1, 2].map(participant));
+    assert!(!room.stage().is_on(participant(3)) && room.stage().is_on(participant(1)));
+    assert_eq!(room.stage().featured(), Some(participant(2)));
+    room.handle(Command::Left(Session(2)), now).expect("here");
+    assert_eq!(
+        (room.stage().pinned(), room.stage().featured()),
+        (None, None)
+    );
+    assert!(events(&mut room).contains(&Event::Pinned(None)));
+    let refused = [
+        Command::SetLayout("none".into()),
+        Command::Pin(Some(participant(9))),
+        Command::PutOnStage {
+            participant: participant(9),
+            on: true,
+        },
+        Command::Move {
+            participant: participant(9),
+            place: 0,
+        },
+    ];
+    assert!(
+        refused
+            .into_iter()
+            .all(|command| room.handle(command, now).is_err())
+    );
+    assert_eq!(events(&mut room), []);
+}
+
+#[test]
+fn who_spoke_last_stays_large_while_all_are_silent() {
+    let (mut room, mut now) = (room(), Instant::now());
+    for n in 1..=2 {
+        room.handle(join(n, None), now).expect("joined");
+    }
+    assert_eq!(room.stage().featured(), None);
+    for n in 0..100 {
+        now += Duration::from_millis(100);
+        // The second one speaks, and falls silent.
+        let level = if n < 30 { 20 } else { 127 };
+        for (session, level) in [(1, 127), (2, level)] {
+            let level = Command::Level {
+                session: Session(session),
+                level,
+            };
+            room.handle(level, now).expect("here");
+        }
+    }
+    assert_eq!(
+        (room.speaking(), room.stage().featured()),
+        (None, Some(participant(2)))
+    );
+}

@@ -85,6 +85,10 @@ impl Pacer {
         self.bucket.has_credit() && self.waiting.is_empty()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     pub fn wait(&mut self, paced: Paced) {
         self.waiting_bits += paced.packet.packet.len() as u64 * 8;
         self.waiting.push_back(paced);

@@ -281,8 +281,12 @@ impl Sender {
 
     /// Sends what waited for its time, sends again what was asked for, and probes.
     pub fn flush(&mut self, wire: &mut Wire<'_>, now: Instant) {
-        self.pacer.fill(self.bandwidth.pace_bps(), now);
-        self.send_again(wire, now);
+        if !self.resends.is_empty() {
+            self.send_again(wire, now);
+        }
+        if !self.pacer.is_empty() {
+            self.pacer.fill(self.bandwidth.pace_bps(), now);
+        }
         while let Some(paced) = self.pacer.pop_due() {
             if let Some(track) = self.tracks.get_mut(paced.track) {
                 let bandwidth = &mut self.bandwidth;

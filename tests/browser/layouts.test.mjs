@@ -1,0 +1,150 @@
+// The audience's picture: who stands where in each layout, with one to nine on stage.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { browser, open, serve, until, untilMoving } from "./harness.mjs";
+
+/** Each publisher's own, far enough from each other to be told after an encoder. */
+const COLOURS = [
+  [230, 20, 20], [20, 200, 20], [30, 30, 230], [230, 230, 20], [20, 210, 210],
+  [220, 20, 220], [240, 130, 20], [10, 90, 60], [120, 40, 160],
+];
+const MOST_OFF = 60;
+/** Of all points looked at; fewer are where two pictures meet, or letters. */
+const LEAST_SEEN = 4;
+
+/** Publishes a picture of one colour, which moves a little, by WHIP; ends with the page. */
+function publish({ base, name, colour }) {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 180 });
+  const context = canvas.getContext("2d");
+  let beat = 0;
+  setInterval(() => {
+    context.fillStyle = `rgb(${colour})`;
+    context.fillRect(0, 0, 320, 180);
+    context.fillStyle = "black";
+    context.fillRect(8 * (beat++ % 10), 172, 8, 8);
+  }, 125);
+  return (async () => {
+    const pc = new RTCPeerConnection();
+    (window.publishing ??= []).push(pc);
+    pc.addTransceiver(canvas.captureStream(8).getVideoTracks()[0], { direction: "sendonly", sendEncodings: [{ maxBitrate: 150_000 }] });
+    await pc.setLocalDescription();
+    const answer = await fetch(`${base}/whip/show?name=${name}&identity=${name}`, {
+      method: "POST", body: pc.localDescription.sdp, headers: { "content-type": "application/sdp" },
+    });
+    await pc.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+  })();
+}
+
+/** Colours of the picture at these points, as shares of its width and height. */
+function look(page, points) {
+  return page.evaluate((points) => {
+    const video = document.querySelector("hls-video").nativeEl;
+    const [width, height] = [320, 180];
+    const canvas = Object.assign(document.createElement("canvas"), { width, height });
+    const context = canvas.getContext("2d");
+    context.drawImage(video, 0, 0, width, height);
+    return points.map(([x, y]) => [...context.getImageData(x * width, y * height, 1, 1).data].slice(0, 3));
+  }, points);
+}
+
+/** Whose colour this is; -1: nobody's. */
+function whose(seen) {
+  const off = COLOURS.map((colour) => Math.hypot(...colour.map((value, at) => value - seen[at])));
+  const nearest = off.indexOf(Math.min(...off));
+  return off[nearest] < MOST_OFF ? nearest : -1;
+}
+
+const FULL = [0, 0, 1, 1];
+
+function grid(who, [left, top, width, height] = FULL, columns = Math.ceil(Math.sqrt(who.length))) {
+  const rows = Math.ceil(who.length / columns);
+  return who.map((one, nth) => {
+    const row = Math.floor(nth / columns);
+    const inRow = row === rows - 1 ? who.length - row * columns : columns;
+    const x = left + (width / columns) * ((columns - inRow) / 2 + (nth % columns));
+    return [one, [x, top + (height / rows) * row, width / columns, height / rows]];
+  });
+}
+
+/** Who should stand where, the last of `count` being pinned. */
+function expected(layout, count) {
+  const all = Array.from({ length: count }, (_, at) => at);
+  const [pinned, others] = [count - 1, all.slice(0, -1)];
+  const spotlight = [[pinned, [0, 0, 0.78, 1]], ...grid(others.slice(0, 5), [0.78, 0, 0.22, 1], 1)];
+  switch (layout) {
+    case "grid": return grid(all);
+    case "side-by-side": return grid(all.slice(0, 2), FULL, Math.min(count, 2));
+    case "solo": return [[pinned, FULL]];
+    case "picture-in-picture": return [[pinned, FULL], ...others.slice(0, 1).map((one) => [one, [0.73, 0.7, 0.25, 0.27]])];
+    default: return count === 1 ? [[0, FULL]] : spotlight;
+  }
+}
+
+const EVERYWHERE = Array.from({ length: 32 * 18 }, (_, at) => [((at % 32) + 0.5) / 32, (Math.floor(at / 32) + 0.5) / 18]);
+
+async function call(base, method, path, body) {
+  const answer = await fetch(`${base}/api/v1/rooms/show${path}`, {
+    method, body: JSON.stringify(body), headers: { "content-type": "application/json" },
+  });
+  return { status: answer.status, body: await answer.json() };
+}
+
+test("each layout shows who it should, where it should, with one to nine on stage", { timeout: 300_000 }, async (t) => {
+  const { base } = await serve(t);
+  const context = await browser(t);
+  const stage = await open(context, `${base}/`);
+  const { items: layouts } = await (await fetch(`${base}/api/v1/layouts`)).json();
+  let watcher;
+  let joined = 0;
+  for (const count of [1, 2, 4, 9]) {
+    for (; joined < count; joined++) {
+      await stage.evaluate(publish, { base, name: `Guest${joined}`, colour: COLOURS[joined] });
+    }
+    const people = await until(async () => {
+      const { items } = (await call(base, "GET", "/participants")).body;
+      return items.filter((one) => one.tracks.length).length === count && items;
+    });
+    if (!watcher) {
+      watcher = await open(context, `${base}/watch/show`);
+      await untilMoving(watcher);
+    }
+    const pinned = people.find((one) => one.name === `Guest${count - 1}`).id;
+    assert.equal((await call(base, "PATCH", "/broadcast", { pinned })).status, 200);
+    for (const layout of layouts) {
+      const { status, body } = await call(base, "PATCH", "/broadcast", { layout });
+      assert.deepEqual([status, body.layout, body.pinned], [200, layout, pinned]);
+      const places = expected(layout, count);
+      let seen;
+      const isRight = async () => {
+        const centres = places.map(([, [x, y, width, height]]) => [x + width / 2, y + height / 2]);
+        const there = (await look(watcher, centres)).map(whose);
+        // In the middle of a large picture another one may stand.
+        seen = (await look(watcher, EVERYWHERE)).map(whose);
+        const strangers = COLOURS.filter((_, one) =>
+          !places.some(([shown]) => shown === one) && seen.filter((other) => other === one).length >= LEAST_SEEN);
+        return places.every(([one], at) => there[at] === one) && strangers.length === 0;
+      };
+      await until(isRight, { timeout: 20_000 }).catch(() => {
+        assert.fail(`${layout} with ${count}: wanted ${JSON.stringify(places)}, saw ${[...new Set(seen)]}`);
+      });
+    }
+    t.diagnostic(`${count} on stage: ${layouts.length} layouts`);
+  }
+
+  // Out of the program, and in again at the first place of the grid.
+  await call(base, "PATCH", "/broadcast", { layout: "grid", pinned: null });
+  const { items } = (await call(base, "GET", "/participants")).body;
+  for (const one of items.slice(2)) {
+    assert.equal((await call(base, "PATCH", `/participants/${one.id}`, { on_stage: false })).body.on_stage, false);
+  }
+  const centres = grid([0, 1]).map(([, [x, y, width, height]]) => [x + width / 2, y + height / 2]);
+  const stand = async (...who) => until(async () => (await look(watcher, centres)).map(whose).join() === who.join());
+  await stand(0, 1);
+  await call(base, "PATCH", `/participants/${items[1].id}`, { place: 0 });
+  await stand(1, 0);
+
+  const unknown = await call(base, "PATCH", "/broadcast", { layout: "none" });
+  assert.equal(unknown.status, 422);
+  assert.match(unknown.body.detail, /there is no layout `none`: there are grid, spotlight/);
+});
