@@ -103,7 +103,8 @@ settings! {
         ladder: String = "\"default\"";
         /// The video encoder: a name in pipelines/encoders.
         encoder: String = "\"x264\"";
-        /// A folder with `ladders` and `encoders` of your own; they win over those built in. Empty: none.
+        /// A folder with `ladders`, `encoders` and `layouts` of your own; they win over those built in.
+        /// Empty: none.
         pipelines: PathBuf = "\"\"";
         /// How long a segment is; every rendition starts its segments at the same times.
         segment: Duration = "\"2s\"", "1s to 10s" if |d| (1..=10).contains(&d.as_secs());

@@ -53,7 +53,7 @@ impl CardBranch {
         let description = format!(
             "videotestsrc name=plain pattern=solid-color num-buffers=1 \
              ! video/x-raw,format=I420,width={},height={},framerate={fps}/1,pixel-aspect-ratio=1/1 \
-             ! textoverlay name=letters halignment=center valignment=center auto-resize=false wrap-mode=none draw-shadow=false \
+             ! textoverlay name=letters halignment=center valignment=center auto-resize=false wrap-mode=none draw-shadow=false draw-outline=false \
              ! imagefreeze ! queue name=out max-size-buffers=2",
             tile.width_px, tile.height_px,
         );
@@ -102,7 +102,9 @@ impl CardBranch {
         let pad = &self.mixer_pad;
         pad.set_property("xpos", tile.x_px as i32);
         pad.set_property("ypos", tile.y_px as i32);
-        pad.set_property("zorder", super::input::z(tile) + 1);
+        // A name stands on a picture, and initials in its place.
+        let above = u32::from(matches!(self.look.card, Card::Name(_)));
+        pad.set_property("zorder", super::input::z(tile) + above);
     }
 
     pub fn remove(self, pipeline: &gst::Pipeline) {

@@ -195,7 +195,12 @@ impl Graph {
 
     /// Lets what is in the encoders come out, into the last part. `ended` is told by who reads
     /// the bus.
-    pub fn finish(self, ended: &Receiver<()>) {
+    pub fn finish(mut self, ended: &Receiver<()>) {
+        // Cards have no end: without the live inputs that pace it, the mixer would go on with them
+        // as fast as it can.
+        for card in self.cards.drain(..) {
+            card.remove(&self.pipeline);
+        }
         self.pipeline.send_event(gst::event::Eos::new());
         let _ = ended.recv_timeout(FINISH_WITHIN);
         let _ = self.pipeline.set_state(gst::State::Null);

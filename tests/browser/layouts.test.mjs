@@ -144,6 +144,16 @@ test("each layout shows who it should, where it should, with one to nine on stag
   await call(base, "PATCH", `/participants/${items[1].id}`, { place: 0 });
   await stand(1, 0);
 
+  // The program ends with its last frame, cards or not.
+  const { broadcast } = (await call(base, "GET", "")).body;
+  const length = (Date.now() - Date.parse(broadcast.started_at)) / 1000;
+  await fetch(`${base}/api/v1/rooms/show/broadcast`, { method: "DELETE" });
+  const recording = await until(async () => {
+    const found = await (await fetch(`${base}/api/v1/recordings/${broadcast.id}`)).json();
+    return found.state === "complete" && found;
+  });
+  assert.ok(Math.abs(recording.duration_s - length) < 4, `${recording.duration_s} s of ${length} s`);
+
   const unknown = await call(base, "PATCH", "/broadcast", { layout: "none" });
   assert.equal(unknown.status, 422);
   assert.match(unknown.body.detail, /there is no layout `none`: there are grid, spotlight/);
