@@ -15,9 +15,13 @@ const NEEDED: &[&str] = &[
     "audiotestsrc",
     "compositor",
     "h264parse",
+    "imagefreeze",
     "opusdec",
+    "rglimiter",
     "rtpjitterbuffer",
     "rtpopusdepay",
+    "textoverlay",
+    "videocrop",
     "videoscale",
     "videotestsrc",
 ];

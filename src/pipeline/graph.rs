@@ -26,7 +26,9 @@ const FINISH_WITHIN: Duration = Duration::from_secs(3);
 /// Sound whose times are off by more is moved: half of what an ear tells apart from its picture.
 const MIX_ALIGNMENT: gst::ClockTime = gst::ClockTime::from_mseconds(20);
 const AUDIO_RATE: i64 = 48_000;
-/// Of the mixed sound, and of all before it.
+/// Of the sum of all voices, which may be louder than any of them: the limiter makes it fit.
+const MIX_CAPS: &str = "audio/x-raw,format=F32LE,layout=interleaved,rate=48000,channels=2";
+/// Of the mixed sound.
 const AUDIO_CAPS: &str = "audio/x-raw,format=S16LE,layout=interleaved,rate=48000,channels=2";
 
 pub struct Graph {
@@ -239,7 +241,7 @@ fn description(start: &Start) -> anyhow::Result<String> {
          videotestsrc name=beat is-live=true pattern=solid-color foreground-color=4278190080 ! {beat} ! queue max-size-buffers=2 ! canvas. \
          audiomixer name=mix ignore-inactive-pads=true min-upstream-latency={latency_ns} \
            start-time-selection=first output-buffer-duration=20000000 alignment-threshold={} \
-         ! {AUDIO_CAPS} ! queue max-size-time=500000000 \
+         ! {MIX_CAPS} ! rglimiter ! audioconvert dithering=none ! {AUDIO_CAPS} ! queue max-size-time=500000000 \
          ! {} name=aac bitrate={} ! aacparse name=cut-{audio} ! {} ! appsink name=out-{audio} sync=false async=false \
          audiotestsrc is-live=true wave=silence samplesperbuffer=960 ! {AUDIO_CAPS} ! queue ! mix. ",
         MIX_ALIGNMENT.nseconds(),

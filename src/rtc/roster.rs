@@ -13,6 +13,8 @@ pub struct Roster {
     pub speaking: Option<ParticipantId>,
     /// Whether the program is on air.
     pub is_live: bool,
+    /// How the program is arranged.
+    pub layout: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Entry {
     pub is_publishing: bool,
     /// Vanished without a word, and may come back.
     pub is_away: bool,
+    /// Part of the program.
+    pub is_on_stage: bool,
     pub tracks: Vec<RosterTrack>,
 }
 

@@ -18,6 +18,7 @@ use super::core::ice::{self, Path, Place, Transport, check};
 use super::core::outbox::Outbox;
 use super::core::receive::receiver::Output;
 use super::core::sdp::agreement::{Agreement, IceCredentials};
+use super::core::send::recent::Recent;
 use super::core::send::sender::SendEvent;
 use super::core::send::track::Slot;
 use super::core::turn::{self, Turn};
@@ -115,6 +116,8 @@ pub struct Worker {
     /// Connections to drain before the loop waits again.
     touched: BTreeSet<ConnectionId>,
     round: Round,
+    /// By source and layer.
+    recent: BTreeMap<(Source, u8), Recent>,
     /// Empty between rounds; kept for its memory.
     held: Vec<(Source, ReceivedRtp)>,
     outbox: Outbox,
@@ -165,6 +168,7 @@ pub fn run(duty: Duty) -> io::Result<()> {
             timers: BTreeSet::new(),
             touched: BTreeSet::new(),
             round: Round::default(),
+            recent: BTreeMap::new(),
             held: Vec::new(),
             outbox: Outbox::default(),
         };
@@ -564,6 +568,7 @@ impl Worker {
                 held.extend_from_slice(packets);
                 continue;
             }
+            self.remember(*source, packets, now);
             self.each_subscriber(*source, |peer, slot| {
                 let packets = packets.iter().map(|(_, packet)| packet);
                 peer.connection.forward(slot, packets, &mut outbox, now);
@@ -573,7 +578,6 @@ impl Worker {
         // Before what comes next.
         std::mem::swap(&mut round.packets, &mut held);
         self.held = held;
-        self.outbox = outbox;
         touched.append(&mut self.touched);
         for &id in touched.iter() {
             let Some(peer) = self.peers.get_mut(&id) else {
@@ -582,8 +586,18 @@ impl Worker {
             while let Some(event) = peer.connection.poll_send_event() {
                 match event {
                     SendEvent::KeyFrameWanted(slot, layer) => {
-                        let source = peer.sources.get(&slot);
-                        round.key_frames.extend(source.map(|s| (*s, layer)));
+                        let Some(&source) = peer.sources.get(&slot) else {
+                            continue;
+                        };
+                        let recent = self.recent.get(&(source, layer));
+                        let recent = recent.map_or(&[][..], |recent| recent.packets(now));
+                        let awaits = peer.connection.awaits_key_frame(slot) == Some(layer);
+                        if awaits && !recent.is_empty() {
+                            let (connection, recent) = (&mut peer.connection, recent.iter());
+                            connection.forward(slot, recent, &mut outbox, now);
+                        } else {
+                            round.key_frames.push((source, layer));
+                        }
                     }
                     SendEvent::Layer(slot, layer) => {
                         peer.sink.event(Event::LayerChosen(slot, layer));
@@ -591,6 +605,7 @@ impl Worker {
                 }
             }
         }
+        self.outbox = outbox;
         for ((id, track), layer) in round.key_frames.drain(..) {
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.connection.request_key_frame(track, Some(layer), now);
@@ -598,6 +613,20 @@ impl Worker {
             }
         }
         self.round = round;
+    }
+
+    /// For who comes right after a key frame.
+    fn remember(&mut self, source: Source, packets: &[(Source, ReceivedRtp)], now: Instant) {
+        let (publisher, track) = source;
+        let subscribers = self.peers.get(&publisher);
+        let subscribers = subscribers.and_then(|peer| peer.subscribers.get(&track));
+        if subscribers.is_none_or(Vec::is_empty) {
+            return;
+        }
+        for (_, packet) in packets {
+            let recent = self.recent.entry((source, packet.layer)).or_default();
+            recent.push(packet, now);
+        }
     }
 
     /// When the oldest packet that is held must go.
@@ -671,6 +700,8 @@ impl Worker {
             self.timers.remove(&(at, id));
         }
         self.demux.remove(id);
+        self.recent
+            .retain(|((publisher, _), _), _| *publisher != id);
         for (slot, source) in peer.sources {
             self.unsubscribe(source, id, slot);
         }

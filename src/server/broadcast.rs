@@ -140,15 +140,18 @@ impl Broadcast {
             .collect();
         let canvas_px = self.feed.canvas_px();
         self.arrangement = arrange(&layout, &sources, canvas_px, &self.arrangement);
-        // What is not to be seen is not decoded.
         let placed = self.arrangement.placed.iter();
         let shown: BTreeSet<TrackKey> = placed
             .filter_map(|placed| pictures.get(&placed.key).copied())
             .collect();
+        // Who is not to be seen now may be a moment later, without waiting for a key frame, where a
+        // small layer makes that cheap; else what is not to be seen is not decoded.
+        let is_wanted = |(key, staged): &&(TrackKey, Staged)| {
+            let is_sound = staged.info.kind == MediaKind::Audio;
+            is_sound || shown.contains(key) || staged.info.layers > 1
+        };
         let tracks = cast.iter().flat_map(|member| &member.tracks);
-        let wanted: Vec<&(TrackKey, Staged)> = tracks
-            .filter(|(key, staged)| staged.info.kind == MediaKind::Audio || shown.contains(key))
-            .collect();
+        let wanted: Vec<&(TrackKey, Staged)> = tracks.filter(is_wanted).collect();
         self.set_inputs(&wanted);
         self.show(cast, &layout, &pictures);
     }

@@ -494,6 +494,7 @@ impl State {
                 role: participant.role,
                 is_publishing: session.is_some(),
                 is_away: matches!(participant.presence, Presence::Away { .. }),
+                is_on_stage: self.room.stage().is_on(participant.id),
                 tracks: tracks.collect(),
             }
         };
@@ -501,14 +502,17 @@ impl State {
             participants: self.room.participants().into_iter().map(entry).collect(),
             speaking: self.room.speaking(),
             is_live: self.broadcast.is_some(),
+            layout: self.room.stage().layout().to_owned(),
         }
     }
 
-    /// Whether the program shows a track in so small a tile that a lower layer serves it.
+    /// Whether the program has a track in so small a tile, or ready for one, that a lower layer
+    /// serves it.
     fn is_small_in_program(&self, key: TrackKey) -> bool {
         let broadcast = self.broadcast.as_ref();
-        let shown_px = broadcast.map_or(0, |broadcast| broadcast.shown_px(key));
-        (1..SMALL_PX).contains(&shown_px)
+        broadcast.is_some_and(|broadcast| {
+            broadcast.input(key).is_some() && broadcast.shown_px(key) < SMALL_PX
+        })
     }
 
     /// Makes the program's inputs agree with the room, and tells each connection where its

@@ -136,15 +136,15 @@ impl Sink for Publisher {
     }
 }
 
-/// The lowest running layer that is not stretched much at this height; else the highest.
+/// The lowest running layer that is not stretched much at this height, or the lowest where it is not
+/// shown; else the highest.
 fn nearest(layers: &[LayerInfo], shown_px: u32) -> Option<u8> {
     let running = layers.iter().enumerate().filter(|(_, layer)| layer.running);
     let mut running: Vec<_> = running.collect();
     running.sort_by_key(|(_, layer)| (layer.height_px, layer.bitrate_bps));
     let mut enough = running.iter();
-    let enough = enough.find(|(_, layer)| {
-        shown_px > 0 && u32::from(layer.height_px) * STRETCH_PERCENT / 100 >= shown_px
-    });
+    let enough =
+        enough.find(|(_, layer)| u32::from(layer.height_px) * STRETCH_PERCENT / 100 >= shown_px);
     let (index, _) = enough.or(running.last())?;
     u8::try_from(*index).ok()
 }
@@ -179,7 +179,7 @@ mod tests {
             (360, 2),
             (480, 0),
             (1080, 0),
-            (0, 0),
+            (0, 1),
         ] {
             assert_eq!(nearest(&layers, shown_px), Some(index), "{shown_px}");
         }

@@ -97,6 +97,11 @@ test("four speakers see and hear each other, come, share, lose the network and g
   await pages.dan.getByText("bob To you, too.").waitFor({ timeout: 5_000 });
   assert.equal(await messages(pages.bob, "messagesSent"), 0);
 
+  // A host arranges what the audience sees.
+  await pages.ann.getByLabel("Layout").selectOption("spotlight");
+  await until(async () => (await (await fetch(`${base}/api/v1/rooms/demo`)).json()).layout === "spotlight");
+  await until(async () => (await pages.bob.getByLabel("Layout").inputValue()) === "spotlight");
+
   // A screen is shared, and all see it.
   await pages.cleo.evaluate(() => {
     // A headless browser has no screen: a canvas stands for it.

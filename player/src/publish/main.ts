@@ -1,5 +1,6 @@
 // `/publish/{room}`: choose, preview, go live, stay live.
 
+import { Api } from "../sdk/api";
 import { Publisher } from "../sdk/publisher";
 import { markScreen } from "../sdk/sdp";
 import { Session } from "../sdk/session";
@@ -9,6 +10,7 @@ import { drawTheatres } from "../ui/theatre";
 import { clockTime } from "../ui/time";
 import { Meter } from "./meter";
 import { Chat } from "./chat";
+import { Direct } from "./direct";
 import { ScreenPlace, addTracks, chosenCodec, replaceTracks, sendLayers } from "./send";
 import { bitrateText, sent, type Stat } from "./sent";
 import { SourceError, devices, openCamera } from "./source";
@@ -29,6 +31,7 @@ const shareScreen = element<HTMLButtonElement>("share-screen");
 const meter = new Meter(element("meter"));
 const place = new ScreenPlace();
 const stage = new Stage(element("stage"));
+const direct = new Direct(element("direct"), room, new Api({ token: token() }));
 const chat = new Chat(element("chat"), (text) => session?.say("chat", text));
 
 let stream: MediaStream | null = null;
@@ -110,6 +113,7 @@ function attend(): void {
 function showRoom(room: Session): void {
   document.documentElement.dataset["attending"] = room.state.name;
   stage.show(room);
+  direct.show(room);
   const others = room.members.filter((member) => !member.self);
   element("alone").hidden = others.length > 0;
   element("stage").hidden = others.length === 0;

@@ -6,7 +6,7 @@ const track = (source: MemberTrack["source"], more: Partial<MemberTrack> = {}): 
   ({ source, muted: false, paused: false, players: 0, mid: "0", media: null, ...more });
 
 const member = (id: string, tracks: MemberTrack[], more: Partial<Member> = {}): Member =>
-  ({ id, name: id, role: "speaker", self: false, publishing: true, away: false, speaking: false, tracks, ...more });
+  ({ id, name: id, role: "speaker", self: false, publishing: true, away: false, on_stage: true, speaking: false, tracks, ...more });
 
 test("everybody else has a tile, and screens come first", () => {
   const views = tiles([

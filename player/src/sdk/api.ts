@@ -8,6 +8,9 @@ export interface Room {
   live: boolean;
   broadcast: { id: string; started_at: string } | null;
   participants: number;
+  /** How its program is arranged, and who is shown large, whoever speaks. */
+  layout: string;
+  pinned: string | null;
   /** The newest recording of the room that can be played. */
   last_recording: string | null;
 }
@@ -32,7 +35,7 @@ export interface ApiOptions {
 
 const TIMEOUT_MS = 8_000;
 
-/** `GET`s of `/api/v1`; every failure is a {@link Problem}. */
+/** Calls of `/api/v1`; every failure is a {@link Problem}. */
 export class Api {
   constructor(private readonly options: ApiOptions = {}) {}
 
@@ -44,18 +47,34 @@ export class Api {
     return this.get(`/api/v1/rooms/${encodeURIComponent(id)}`);
   }
 
+  async layouts(): Promise<string[]> {
+    return (await this.get<{ items: string[] }>("/api/v1/layouts")).items;
+  }
+
+  /** Arranges the program; what is not named stays as it is. */
+  direct(room: string, change: { layout?: string; pinned?: string | null }): Promise<Room> {
+    return this.call("PATCH", `/api/v1/rooms/${encodeURIComponent(room)}/broadcast`, change);
+  }
+
   async recordings(): Promise<Recording[]> {
     return (await this.get<{ items: Recording[] }>("/api/v1/recordings")).items;
   }
 
-  private async get<T>(path: string): Promise<T> {
+  private get<T>(path: string): Promise<T> {
+    return this.call("GET", path);
+  }
+
+  private async call<T>(method: string, path: string, body?: object): Promise<T> {
     const { token, timeoutMs = TIMEOUT_MS } = this.options;
     const send = this.options.fetch ?? fetch;
     let response: Response;
     try {
       response = await send(path, {
+        method,
+        ...(body ? { body: JSON.stringify(body) } : {}),
         headers: {
           accept: "application/json, application/problem+json",
+          ...(body ? { "content-type": "application/json" } : {}),
           ...(token ? { authorization: `Bearer ${token}` } : {}),
         },
         signal: AbortSignal.timeout(timeoutMs),

@@ -31,6 +31,8 @@ export interface Member {
   publishing: boolean;
   /** Vanished without a word, and may come back. */
   away: boolean;
+  /** Part of the program, once they publish. */
+  on_stage: boolean;
   speaking: boolean;
   tracks: MemberTrack[];
 }
@@ -66,7 +68,7 @@ export interface SessionOptions {
 
 type Told =
   | { type: "welcome"; participant: string; resumed: boolean; resume: string; iceServers: RTCIceServer[] }
-  | { type: "room"; participants: ToldMember[]; speaking: string | null; live: boolean }
+  | { type: "room"; participants: ToldMember[]; speaking: string | null; live: boolean; layout: string }
   | { type: "offer"; number: number; fresh: boolean; sdp: string }
   | { type: "paused"; mid: string; paused: boolean }
   | ({ type: "said" } & Said)
@@ -79,6 +81,7 @@ export interface ToldMember {
   role: Member["role"];
   publishing: boolean;
   away: boolean;
+  on_stage: boolean;
   tracks: { source: TrackSource; muted: boolean; players: number; mid: string | null }[];
 }
 
@@ -95,6 +98,8 @@ export class Session {
   members: Member[] = [];
   /** Whether the room's program is on air. */
   live = false;
+  /** How the program is arranged: a name of `/api/v1/layouts`. */
+  layout = "";
   /** One's own id; `""` before the first welcome. */
   id = "";
   private socket: WebSocket | null = null;
@@ -200,6 +205,7 @@ export class Session {
         this.told = told.participants;
         this.speaking = told.speaking;
         this.live = told.live;
+        this.layout = told.layout;
         this.update();
         break;
       case "offer":

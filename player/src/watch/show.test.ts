@@ -5,7 +5,7 @@ import { LOOKING, type Show, type ShowEvent, pollMs, step } from "./show";
 const room = (broadcast: string | null, last_recording: string | null = null): ShowEvent => ({
   type: "room",
   room: {
-    id: "demo", participants: 1, live: broadcast !== null, last_recording,
+    id: "demo", participants: 1, live: broadcast !== null, layout: "grid", pinned: null, last_recording,
     broadcast: broadcast === null ? null : { id: broadcast, started_at: "2026-11-20T12:00:00Z" },
   } satisfies Room,
 });

@@ -19,7 +19,7 @@ pub const MAX_TILES: usize = 49;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {
-    /// All of the tile; what does not fit is cut off.
+    /// All of the tile; what does not fit is cut off, but never much of the picture.
     #[default]
     Cover,
     /// All of the picture; the background shows beside it.

@@ -238,6 +238,11 @@ impl Connection {
         is_sent
     }
 
+    /// The layer whose key frame a slot waits for.
+    pub fn awaits_key_frame(&self, slot: Slot) -> Option<u8> {
+        self.sender.awaits_key_frame(slot)
+    }
+
     /// Sends the next packets of a slot's source.
     pub fn forward<'a>(
         &mut self,

@@ -103,6 +103,8 @@ pub enum ServerMessage {
         participants: Vec<ParticipantView>,
         speaking: Option<ParticipantId>,
         live: bool,
+        /// How the program is arranged.
+        layout: String,
     },
     /// To be answered. A `fresh` one begins a new RTCPeerConnection.
     Offer {
@@ -139,6 +141,8 @@ pub struct ParticipantView {
     pub role: Role,
     pub publishing: bool,
     pub away: bool,
+    /// Part of the program, once they publish.
+    pub on_stage: bool,
     pub tracks: Vec<TrackView>,
 }
 
@@ -169,6 +173,7 @@ impl ServerMessage {
             role: entry.role,
             publishing: entry.is_publishing,
             away: entry.is_away,
+            on_stage: entry.is_on_stage,
             tracks: entry
                 .tracks
                 .iter()
@@ -184,6 +189,7 @@ impl ServerMessage {
             participants: roster.participants.iter().map(participant).collect(),
             speaking: roster.speaking,
             live: roster.is_live,
+            layout: roster.layout.clone(),
         }
     }
 }

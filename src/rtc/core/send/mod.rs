@@ -4,7 +4,8 @@
 //! [`packet`] (the bytes on the wire) and [`track`], which holds these of one section; [`trend`]
 //! and [`bandwidth`] (what the path carries), [`probe`] (whether it carries more), [`pacer`] (no
 //! burst fills it); [`allocate`] (who gets how much of it) and [`patience`] (not now again); and
-//! [`sender`], which composes them.
+//! [`sender`], which composes them. Beside them, for all subscribers of a layer, stands
+//! [`recent`].
 
 pub mod allocate;
 pub mod bandwidth;
@@ -14,6 +15,7 @@ pub mod pacer;
 pub mod packet;
 pub mod patience;
 pub mod probe;
+pub mod recent;
 pub mod sender;
 pub mod track;
 pub mod trend;

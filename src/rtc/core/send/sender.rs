@@ -113,6 +113,12 @@ impl Sender {
         self.tracks.is_empty()
     }
 
+    /// The layer whose key frame the slot waits for.
+    pub fn awaits_key_frame(&self, slot: Slot) -> Option<u8> {
+        let track = self.tracks.get(usize::from(slot.0))?;
+        track.forward.awaits_key_frame()
+    }
+
     pub fn media(&self, slot: Slot) -> Option<&SendMedia> {
         self.tracks.get(usize::from(slot.0)).map(|t| &t.media)
     }
