@@ -102,6 +102,13 @@ test("four speakers see and hear each other, come, share, lose the network and g
   await until(async () => (await (await fetch(`${base}/api/v1/rooms/demo`)).json()).layout === "spotlight");
   await until(async () => (await pages.bob.getByLabel("Layout").inputValue()) === "spotlight");
 
+  // A camera is hidden: all are told so; and it comes back.
+  const noteOf = async (page, name) => (await received(page)).find((tile) => tile.name === name)?.note;
+  await pages.cleo.getByRole("button", { name: "Hide camera" }).click();
+  await until(async () => (await noteOf(pages.ann, "cleo")) === "Camera off");
+  await pages.cleo.getByRole("button", { name: "Hide camera" }).click();
+  await untilSees(pages.ann, others("ann"));
+
   // A screen is shared, and all see it.
   await pages.cleo.evaluate(() => {
     // A headless browser has no screen: a canvas stands for it.

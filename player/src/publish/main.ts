@@ -50,6 +50,7 @@ const publisher = new Publisher({
     await addTracks(pc, stream, chosenCodec(location.search));
     place.add(pc, chosenCodec(location.search));
     await place.show(screen);
+    if (isHidden()) await replaceTracks(pc, stream, true);
   },
   describe: (sdp) => markScreen(sdp, place.mids),
   changed: show,
@@ -217,7 +218,7 @@ async function openSource(): Promise<void> {
   muteAudio.disabled = stream.getAudioTracks().length === 0;
   muteVideo.disabled = !hasPicture;
   meter.listen(stream);
-  if (publisher.pc) await replaceTracks(publisher.pc, stream);
+  if (publisher.pc) await replaceTracks(publisher.pc, stream, isHidden());
   await listDevices();
 }
 
@@ -255,11 +256,16 @@ function fill(select: HTMLSelectElement, found: MediaDeviceInfo[], used: MediaSt
 function mute(button: HTMLButtonElement): void {
   button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
   applyMutes();
+  if (publisher.pc && stream) void replaceTracks(publisher.pc, stream, isHidden());
+}
+
+function isHidden(): boolean {
+  return muteVideo.getAttribute("aria-pressed") === "true";
 }
 
 function applyMutes(): void {
   for (const track of stream?.getAudioTracks() ?? []) track.enabled = muteAudio.getAttribute("aria-pressed") !== "true";
-  for (const track of stream?.getVideoTracks() ?? []) track.enabled = muteVideo.getAttribute("aria-pressed") !== "true";
+  for (const track of stream?.getVideoTracks() ?? []) track.enabled = !isHidden();
 }
 
 function isOn(state: Publishing): boolean {

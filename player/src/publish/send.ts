@@ -126,13 +126,17 @@ async function prefer(sender: RTCRtpSender, what: "maintain-resolution" | "maint
   });
 }
 
-/** Moves a running connection over to other tracks, without a new negotiation. */
-export async function replaceTracks(pc: RTCPeerConnection, stream: MediaStream): Promise<boolean> {
+/**
+ * Moves a running connection over to other tracks, without a new negotiation. Of a hidden camera
+ * nothing is sent, so that all know it is off, where a disabled track would send black.
+ */
+export async function replaceTracks(pc: RTCPeerConnection, stream: MediaStream, hidden = false): Promise<boolean> {
   for (const kind of ["audio", "video"] as const) {
-    const track = stream.getTracks().find((candidate) => candidate.kind === kind) ?? null;
+    const found = stream.getTracks().find((candidate) => candidate.kind === kind) ?? null;
+    const track = kind === "video" && hidden ? null : found;
     const sender = pc.getTransceivers().find((t) => t.receiver.track.kind === kind)?.sender;
     if (!sender) {
-      if (track) return false;
+      if (found) return false;
       continue;
     }
     if (track?.kind === "video") track.contentHint = "motion";
