@@ -13,7 +13,7 @@ pub struct Patience {
 
 impl Patience {
     const FIRST: Duration = Duration::from_secs(4);
-    const MOST: Duration = Duration::from_secs(32);
+    const MOST: Duration = Duration::from_secs(16);
 
     pub fn on_rise(&mut self, now: Instant) {
         self.rose = Some(now);
@@ -56,7 +56,7 @@ mod tests {
             patience.on_rise(now);
             now += Duration::from_secs(1);
         }
-        assert_eq!(waits, [4, 8, 16, 32, 32]);
+        assert_eq!(waits, [4, 8, 16, 16, 16]);
         now += Duration::from_secs(100);
         patience.on_fall(now);
         assert!(!patience.is_held(now + Patience::FIRST), "it held out");

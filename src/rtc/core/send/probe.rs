@@ -48,9 +48,9 @@ impl Prober {
         };
         let reach = bandwidth.estimate_bps().max(100_000) * REACH;
         let target = (needed_bps + needed_bps / 10).min(reach);
-        // A path that did not carry it a moment ago will hardly carry it now.
+        // A path that did not carry it a moment ago, or nearly, will hardly carry it now.
         let pause = match self.last {
-            Some(last) if last.target_bps > bandwidth.estimate_bps() => last.pause * 2,
+            Some(last) if last.target_bps * 4 / 5 > bandwidth.estimate_bps() => last.pause * 2,
             _ => PAUSE,
         };
         self.last = Some(Last {
