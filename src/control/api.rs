@@ -134,11 +134,10 @@ async fn list_rooms(State(api): State<Api>) -> Response {
 
 async fn show_room(State(api): State<Api>, Path(room): Path<String>) -> Result<Response, Problem> {
     let room = room_id(&room)?;
-    api.house.room(&room).map(fresh).ok_or_else(|| {
-        let detail =
-            format!("there is no room {room}; it comes to be when someone publishes into it");
-        Problem::new(StatusCode::NOT_FOUND, detail)
-    })
+    api.house
+        .room(&room)
+        .map(fresh)
+        .ok_or_else(|| no_room(&room))
 }
 
 async fn list_participants(
@@ -230,6 +229,9 @@ async fn direct(
     let room = room_id(&room)?;
     api.may(&headers, &room, Role::may_direct)?;
     let Json(direction) = body.map_err(unreadable)?;
+    if api.house.room(&room).is_none() {
+        return Err(no_room(&room));
+    }
     let layout = direction.layout.map(Command::SetLayout);
     let commands = layout.into_iter().chain(direction.pinned.map(Command::Pin));
     api.house
@@ -238,7 +240,7 @@ async fn direct(
     api.house
         .room(&room)
         .map(fresh)
-        .ok_or_else(|| refused(Refused::NotLive))
+        .ok_or_else(|| no_room(&room))
 }
 
 async fn change_participant(
@@ -343,6 +345,11 @@ fn room_id(text: &str) -> Result<RoomId, Problem> {
     text.parse().map_err(|e: crate::room::id::InvalidRoomId| {
         Problem::new(StatusCode::NOT_FOUND, e.to_string())
     })
+}
+
+fn no_room(room: &RoomId) -> Problem {
+    let detail = format!("there is no room {room}; it comes to be when someone publishes into it");
+    Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
 fn denied(denied: Denied) -> Problem {

@@ -270,7 +270,7 @@ impl Worker {
             Command::SendData(id, text) => {
                 if let Some(peer) = self.peers.get_mut(&id) {
                     peer.guard(id, |peer| {
-                        peer.connection.send_data(&text, now);
+                        peer.connection.send_data(text, now);
                     });
                     self.touched.insert(id);
                 }

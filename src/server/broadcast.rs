@@ -121,9 +121,9 @@ impl Broadcast {
 
     /// Makes the program what is on stage, in the order of the stage, by this layout.
     pub fn put_on_stage(&mut self, cast: &[Member], layout: &str) {
-        let mut layouts = self.layouts.iter();
-        let named = layouts.find(|known| known.name == layout).cloned();
-        let Some(layout) = named.or_else(|| self.layouts.first().cloned()) else {
+        let layouts = self.layouts.clone();
+        let named = layouts.iter().find(|known| known.name == layout);
+        let Some(layout) = named.or(layouts.first()) else {
             return;
         };
         let pictures: BTreeMap<Place, TrackKey> = cast.iter().flat_map(pictures).collect();
@@ -139,7 +139,7 @@ impl Broadcast {
             })
             .collect();
         let canvas_px = self.feed.canvas_px();
-        self.arrangement = arrange(&layout, &sources, canvas_px, &self.arrangement);
+        self.arrangement = arrange(layout, &sources, canvas_px, &self.arrangement);
         let placed = self.arrangement.placed.iter();
         let shown: BTreeSet<TrackKey> = placed
             .filter_map(|placed| pictures.get(&placed.key).copied())
@@ -153,7 +153,7 @@ impl Broadcast {
         let tracks = cast.iter().flat_map(|member| &member.tracks);
         let wanted: Vec<&(TrackKey, Staged)> = tracks.filter(is_wanted).collect();
         self.set_inputs(&wanted);
-        self.show(cast, &layout, &pictures);
+        self.show(cast, layout, &pictures);
     }
 
     /// The next time, nobody keeps the place of before.

@@ -99,7 +99,8 @@ impl Sink for Publisher {
             Event::Subscribers(track, count) => {
                 self.room.played(session, TrackNumber(track.0), count);
             }
-            Event::LayerChosen(..) | Event::DataOpen(_) | Event::Data(_) => {}
+            Event::LayerChosen(..) | Event::DataOpen(_) | Event::Data(_) | Event::DataUnsent(_) => {
+            }
             Event::Failed(verdict) => self.room.connection_failed(session, *verdict),
             Event::Closed(CloseReason::Asked | CloseReason::PeerLeft) => {
                 self.room.tell(Command::Left(session))

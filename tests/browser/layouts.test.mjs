@@ -154,6 +154,11 @@ test("each layout shows who it should, where it should, with one to nine on stag
   });
   assert.ok(Math.abs(recording.duration_s - length) < 4, `${recording.duration_s} s of ${length} s`);
 
+  const nowhere = await fetch(`${base}/api/v1/rooms/nowhere/broadcast`, {
+    method: "PATCH", body: "{}", headers: { "content-type": "application/json" },
+  });
+  assert.equal(nowhere.status, 404);
+  assert.match((await nowhere.json()).detail, /there is no room nowhere/);
   const unknown = await call(base, "PATCH", "/broadcast", { layout: "none" });
   assert.equal(unknown.status, 422);
   assert.match(unknown.body.detail, /there is no layout `none`: there are grid, spotlight/);

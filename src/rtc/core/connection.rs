@@ -230,12 +230,16 @@ impl Connection {
         self.receiver.layers(track, now)
     }
 
-    /// Sends a message beside the media; `false` when there is no open channel for it.
-    pub fn send_data(&mut self, text: &str, now: Instant) -> bool {
-        let data = self.data.as_mut();
-        let is_sent = data.is_some_and(|data| data.send(text, now));
+    /// Sends a message beside the media; [`Event::DataUnsent`] brings it back when there is no open
+    /// channel for it.
+    pub fn send_data(&mut self, text: String, now: Instant) {
+        match &mut self.data {
+            Some(data) => data.send(text, now),
+            None => self
+                .outputs
+                .push_back(Output::Event(Event::DataUnsent(text))),
+        }
         self.drain(now);
-        is_sent
     }
 
     /// The layer whose key frame a slot waits for.
@@ -374,6 +378,7 @@ impl Connection {
                 DataEvent::Opened => Event::DataOpen(true),
                 DataEvent::Closed => Event::DataOpen(false),
                 DataEvent::Message(text) => Event::Data(text),
+                DataEvent::Unsent(text) => Event::DataUnsent(text),
             };
             self.outputs.push_back(Output::Event(event));
         }

@@ -17,7 +17,9 @@ use rtc_sctp::{
 use rtc_shared::TransportProtocol;
 
 /// The longest message either way, in bytes (`a=max-message-size`, RFC 8841 §6).
-pub const MAX_MESSAGE: u32 = 16 * 1024;
+///
+/// A message to the room has 4,000 bytes of text, of which JSON may make six times as many.
+pub const MAX_MESSAGE: u32 = 32 * 1024;
 
 /// The port both sides write into their packets (`a=sctp-port`, RFC 8841 §5).
 pub const SCTP_PORT: u16 = 5000;
@@ -51,6 +53,8 @@ pub enum DataEvent {
     /// No more of them; the media goes on.
     Closed,
     Message(String),
+    /// It could not be sent.
+    Unsent(String),
 }
 
 /// The association of one connection. The peer begins it, as browsers do.
@@ -115,21 +119,24 @@ impl Data {
         self.drain(now);
     }
 
-    /// Sends a message; `false` when the channel is not open, or the peer does not take what it
-    /// was sent before.
-    pub fn send(&mut self, text: &str, now: Instant) -> bool {
-        let Some((_, association)) = self.association.as_mut().filter(|_| self.is_open) else {
-            return false;
-        };
-        let ppi = Ppi::String;
-        let sent = association.stream(CHANNEL).and_then(|mut stream| {
-            match stream.buffered_amount()? > MAX_BUFFERED {
-                true => Ok(0),
-                false => stream.write_with_ppi(now, text.as_bytes(), ppi),
-            }
+    /// Sends a message; it comes back as [`DataEvent::Unsent`] when the channel is not open, or the
+    /// peer does not take what it was sent before.
+    pub fn send(&mut self, text: String, now: Instant) {
+        let open = self.association.as_mut().filter(|_| self.is_open);
+        let mut stream = open.and_then(|(_, association)| association.stream(CHANNEL).ok());
+        let is_sent = stream.as_mut().is_some_and(|stream| {
+            let has_room = stream
+                .buffered_amount()
+                .is_ok_and(|len| len <= MAX_BUFFERED);
+            has_room
+                && stream
+                    .write_with_ppi(now, text.as_bytes(), Ppi::String)
+                    .is_ok()
         });
+        if !is_sent {
+            self.events.push_back(DataEvent::Unsent(text));
+        }
         self.drain(now);
-        sent.is_ok_and(|len| len > 0)
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {

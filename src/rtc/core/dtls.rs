@@ -95,7 +95,7 @@ impl Identity {
     }
 }
 
-/// What the handshake came to.
+/// What the handshake came to, and what comes after it.
 pub enum Event {
     Connected(Box<Srtp>),
     /// What the peer sent beside the media.

@@ -124,6 +124,8 @@ pub enum Event {
     DataOpen(bool),
     /// The peer's message beside the media.
     Data(String),
+    /// Our own message beside the media, which could not be sent.
+    DataUnsent(String),
     /// Why it will be closed, where that is no orderly end.
     Failed(Box<Verdict>),
     /// The last event of a connection.

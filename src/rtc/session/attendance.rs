@@ -478,6 +478,7 @@ impl Attendance {
                 self.has_channel = is_open;
                 Ok(true)
             }
+            Event::DataUnsent(text) => Ok(socket.send(Message::Text(text.into())).await.is_ok()),
             Event::Data(text) => Ok(self.hear_data(socket, &text).await),
             Event::LayerChosen(slot, layer) => {
                 let mid = slot.0.to_string();

@@ -44,9 +44,8 @@ impl Bucket {
             .filled
             .replace(now)
             .map_or(burst, |at| now.saturating_duration_since(at));
-        // After a long pause the debt is forgotten, however long it was.
-        let earned = bits(bps, elapsed.min(Duration::from_secs(1)));
-        self.credit = (self.credit + earned).min(bits(bps, burst));
+        let earned = self.credit.saturating_add(bits(bps, elapsed));
+        self.credit = earned.min(bits(bps, burst));
     }
 
     /// This was sent.

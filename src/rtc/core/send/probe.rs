@@ -48,14 +48,9 @@ impl Prober {
         };
         let reach = bandwidth.estimate_bps().max(100_000) * REACH;
         let target = (needed_bps + needed_bps / 10).min(reach);
-        // A path that did not carry it a moment ago, or nearly, will hardly carry it now.
-        let pause = match self.last {
-            Some(last) if last.target_bps * 4 / 5 > bandwidth.estimate_bps() => last.pause * 2,
-            _ => PAUSE,
-        };
         self.last = Some(Last {
             at: now,
-            pause: pause.min(LONGEST_PAUSE),
+            pause: next_pause(self.last, bandwidth.estimate_bps()),
             target_bps: target,
         });
         bandwidth.begin_probe();
@@ -88,5 +83,37 @@ impl Prober {
 
     pub fn poll_timeout(&self) -> Option<Instant> {
         Some(self.running.as_ref()?.next)
+    }
+}
+
+/// A path that did not carry what was tried last, or nearly, will hardly carry it now.
+fn next_pause(last: Option<Last>, estimate_bps: u64) -> Duration {
+    match last {
+        Some(last) if estimate_bps < last.target_bps * 4 / 5 => (last.pause * 2).min(LONGEST_PAUSE),
+        _ => PAUSE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_that_found_nearly_all_is_no_failure() {
+        let mut last = None;
+        let mut after = |estimate_bps| {
+            let pause = next_pause(last, estimate_bps);
+            last = Some(Last {
+                at: Instant::now(),
+                pause,
+                target_bps: 300_000,
+            });
+            pause.as_secs()
+        };
+        // What a probe shows is taken with a little less than it saw.
+        let pauses: Vec<_> = [285_000, 285_000, 150_000, 150_000, 150_000, 285_000]
+            .map(&mut after)
+            .into();
+        assert_eq!(pauses, [3, 3, 6, 12, 12, 3]);
     }
 }

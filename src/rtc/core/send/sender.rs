@@ -128,6 +128,8 @@ impl Sender {
         let Some(track) = self.tracks.get_mut(usize::from(slot.0)) else {
             return;
         };
+        // They are the old source's, perhaps of another codec.
+        self.pacer.forget(usize::from(slot.0));
         track.forward.restart();
         track.history.clear();
         track.report = None;

@@ -513,21 +513,3 @@ fn three_voices_stay_whole_on_bad_networks_and_pictures_come_and_go_in_time() {
     }
     assert!(violations.is_empty(), "{violations:#?}");
 }
-
-/// As while a machine starts four encoders at once: packets come late, for there is nobody to read
-/// them, and none is lost.
-#[test]
-fn pictures_are_back_soon_after_a_starved_receiver_is() {
-    for sound_bytes in [40, 120] {
-        let mut network = Network::new(sound_bytes);
-        let starved = Shape {
-            jitter: Duration::from_millis(400),
-            ..Shape::default()
-        };
-        network.run(6, starved);
-        let worst = network.sender.estimate_bps();
-        network.run(8, Shape::default());
-        let then = network.run(5, Shape::default());
-        assert!(then.video_bps > 1_000_000, "from {worst} to {then:?}");
-    }
-}

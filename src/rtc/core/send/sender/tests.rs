@@ -417,6 +417,19 @@ fn lost_sound_is_sent_again_to_the_last_bit_the_same() {
 }
 
 #[test]
+fn what_waits_does_not_outlive_its_source() {
+    let mut world = World::new(ProtectionProfile::AeadAes128Gcm);
+    let remb = Incoming::Remb { bps: 160_000 };
+    world.sender.handle_rtcp(&remb, world.now);
+    let frame: Vec<_> = (0..10).map(|_| world.packet(0, true, 1000)).collect();
+    assert!(world.forward(VIDEO, &frame).len() < 10, "some wait");
+    let layers = world.layers.clone();
+    world.sender.set_source(VIDEO, Some(layers), world.now);
+    world.now += Duration::from_secs(2);
+    assert_eq!(world.forward(VIDEO, &[]), []);
+}
+
+#[test]
 fn on_a_narrow_path_pictures_are_spread_out_and_sound_goes_between() {
     let mut world = World::new(ProtectionProfile::AeadAes128Gcm);
     let remb = Incoming::Remb { bps: 160_000 };
