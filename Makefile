@@ -55,6 +55,7 @@ bench: $(STAMPS)/run-packages $(STAMPS)/test-packages $(STAMPS)/bench-packages p
 	@cargo build --quiet
 	@echo '==> glass to glass, in a real browser'
 	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node --test --test-concurrency=1 --test-reporter=spec tests/browser/live.test.mjs
+	@AMPHI_BIN=$(CURDIR)/target/debug/amphi AMPHI_PROGRAM_SECONDS=60 node --test --test-reporter=spec tests/browser/program.test.mjs
 	@echo '==> from speaker to speaker, beside a direct connection; and on bad networks'
 	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node tests/browser/delay.bench.mjs
 	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node tests/browser/shaped.bench.mjs

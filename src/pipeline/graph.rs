@@ -11,6 +11,7 @@ use gst::prelude::*;
 use super::card::CardBranch;
 use super::input::{self, Branch};
 use super::parts::{self, Grid};
+use super::rtp::{self, Payloaded};
 use super::run::Outbox;
 use crate::program::core::ladder::VideoRendition;
 use crate::program::core::layout::{Card, Tile};
@@ -41,6 +42,8 @@ pub struct Graph {
     cards: Vec<CardBranch>,
     fps: u32,
     canvas_px: (u32, u32),
+    /// By rendition.
+    payloaded: BTreeMap<String, Payloaded>,
     outbox: Outbox,
 }
 
@@ -74,6 +77,14 @@ impl Graph {
             parts::split(&find(&format!("cut-{name}"))?, &grid)?;
             parts::collect(&find(&format!("out-{name}"))?, name, outbox.clone())?;
         }
+        let names = ladder.video.iter().map(|video| (&video.name, true));
+        let names = names.chain([(&ladder.audio.name, false)]);
+        let payloaded = names
+            .map(|(name, is_video)| {
+                let payloaded = Payloaded::new(&pipeline, name, is_video, outbox.clone())?;
+                Ok((name.clone(), payloaded))
+            })
+            .collect::<anyhow::Result<_>>()?;
         let (inputs, tiles) = (BTreeMap::new(), Vec::new());
         Ok(Self {
             pipeline,
@@ -85,6 +96,7 @@ impl Graph {
             cards: Vec::new(),
             fps: ladder.fps,
             canvas_px: ladder.canvas_px(),
+            payloaded,
             outbox,
         })
     }
@@ -183,6 +195,19 @@ impl Graph {
         }
     }
 
+    /// The program as RTP, or no longer: nobody pays for what nobody plays.
+    pub fn send_rtp(&self, wanted: bool) {
+        self.payloaded
+            .values()
+            .for_each(|payloaded| payloaded.send(wanted));
+    }
+
+    pub fn force_key_frame(&self, rendition: &str) {
+        if let Some(payloaded) = self.payloaded.get(rendition) {
+            payloaded.force_key_frame();
+        }
+    }
+
     /// Keeps an input's sound and picture together.
     pub fn sender_report(&mut self, id: InputId, report: Report) {
         let Some(seen) = self.inputs.get(&id).and_then(Branch::last_seen) else {
@@ -241,10 +266,11 @@ fn description(start: &Start) -> anyhow::Result<String> {
          videotestsrc name=beat is-live=true pattern=solid-color foreground-color=4278190080 ! {beat} ! queue max-size-buffers=2 ! canvas. \
          audiomixer name=mix ignore-inactive-pads=true min-upstream-latency={latency_ns} \
            start-time-selection=first output-buffer-duration=20000000 alignment-threshold={} \
-         ! {MIX_CAPS} ! rglimiter ! audioconvert dithering=none ! {AUDIO_CAPS} ! queue max-size-time=500000000 \
-         ! {} name=aac bitrate={} ! aacparse name=cut-{audio} ! {} ! appsink name=out-{audio} sync=false async=false \
+         ! {MIX_CAPS} ! rglimiter ! audioconvert dithering=none ! {AUDIO_CAPS} ! tee name=sound \
+         {} sound. ! queue max-size-time=500000000 ! {} name=aac bitrate={} ! aacparse name=cut-{audio} ! {} ! appsink name=out-{audio} sync=false async=false \
          audiotestsrc is-live=true wave=silence samplesperbuffer=960 ! {AUDIO_CAPS} ! queue ! mix. ",
         MIX_ALIGNMENT.nseconds(),
+        rtp::of_sound("sound", &ladder.audio),
         AudioEncoder::find().element,
         ladder.audio.bitrate_bps,
         muxer(),
@@ -262,10 +288,11 @@ fn description(start: &Start) -> anyhow::Result<String> {
             .element
             .replace("{bitrate_kbps}", &bitrate_kbps);
         text += &format!(
-            "program. ! queue max-size-buffers=4 max-size-bytes=0 max-size-time=0 ! {scaled} {encoder} \
-             ! {} ! h264parse config-interval=0 name=cut-{name} ! {} \
+            "program. ! queue name=to-{name} max-size-buffers=4 max-size-bytes=0 max-size-time=0 ! {scaled} {encoder} \
+             ! {} ! tee name=coded-{name} {} coded-{name}. ! h264parse config-interval=0 name=cut-{name} ! {} \
              ! appsink name=out-{name} sync=false async=false ",
             ladder.encoder.caps,
+            rtp::of_picture(&format!("coded-{}", video.name), &video.name),
             muxer(),
             name = video.name,
         );

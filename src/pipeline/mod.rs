@@ -1,7 +1,8 @@
 //! The child's side of the program, and with [`source`] the only user of GStreamer.
 //!
 //! Read [`run`] (messages in and out), [`graph`] (the clock, the canvas, the ladder), [`input`]
-//! (a publisher's track on its way in), `card` (names and initials) and [`parts`] (the grid that cuts, and what is cut).
+//! (a publisher's track on its way in), `card` (names and initials), [`parts`] (the grid that cuts, and what is cut)
+//! and `rtp` (the program for who plays it by WHEP).
 //! [`source`] is the client's: what `amphi publish` sends.
 
 mod abilities;
@@ -9,6 +10,7 @@ mod card;
 mod graph;
 mod input;
 mod parts;
+mod rtp;
 mod run;
 pub mod source;
 

@@ -54,15 +54,19 @@ pub fn force_key_frames(tee: &gst::Element, grid: &Grid) -> anyhow::Result<()> {
         let begin = *grid.begin.get_or_init(|| now.1 + 1);
         let before = last.replace(now).unwrap_or(now);
         if before.0 != now.0 || (before.1 < begin && now.1 >= begin) {
-            let event = gst_video::DownstreamForceKeyUnitEvent::builder()
-                .running_time(time)
-                .all_headers(true)
-                .build();
             // To the tee itself: a probe on its sink pad runs before the buffer gets there.
-            pad.send_event(event);
+            pad.send_event(key_frame_at(time));
         }
         gst::PadProbeReturn::Ok
     })
+}
+
+/// Makes an encoder begin anew with the frame of this running time.
+pub fn key_frame_at(time: gst::ClockTime) -> gst::Event {
+    gst_video::DownstreamForceKeyUnitEvent::builder()
+        .running_time(time)
+        .all_headers(true)
+        .build()
 }
 
 /// Tells cmafmux, which follows `parser`, to cut where a part or a segment begins. Only a key
@@ -163,7 +167,7 @@ fn frames(sample: &gst::Sample, rendition: &str) -> Vec<FromChild> {
 
 /// Calls `f` with each buffer that comes to `pad`, and its running time; it says whether the
 /// buffer passes.
-fn watch_buffers(
+pub fn watch_buffers(
     pad: &gst::Pad,
     f: impl FnMut(&gst::Pad, &gst::BufferRef, gst::ClockTime) -> gst::PadProbeReturn + Send + 'static,
 ) -> anyhow::Result<()> {

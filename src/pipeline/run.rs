@@ -88,6 +88,8 @@ fn work(incoming: &mut UnixStream, outbox: Outbox) -> anyhow::Result<()> {
             ToChild::SenderReport { input, ntp, rtp } => {
                 graph.sender_report(input, Report { ntp, rtp });
             }
+            ToChild::SendRtp(wanted) => graph.send_rtp(wanted),
+            ToChild::ForceKeyFrame { rendition } => graph.force_key_frame(&rendition),
             ToChild::Stop => {
                 graph.finish(&ended);
                 return Ok(());

@@ -242,7 +242,7 @@ impl Keeper {
                     let mut next = Some(packet);
                     for left in (0..BATCH).rev() {
                         let Some(Media { input, message }) = next else { break };
-                        if has.inputs.contains_key(&input) {
+                        if input.is_none_or(|input| has.inputs.contains_key(&input)) {
                             put(&message, &mut out);
                         }
                         next = if left > 0 { self.packets.try_recv().ok() } else { None };
@@ -286,6 +286,7 @@ impl Keeper {
                     bytes,
                 }
             }
+            FromChild::Rtp { rendition, packets } => Event::Rtp { rendition, packets },
             FromChild::KeyFrameWanted { input } => Event::KeyFrameWanted { input },
             FromChild::LastWord(word) => return warn!(word, "the pipeline's last word"),
         };
@@ -333,6 +334,9 @@ fn tell_difference(has: &Wanted, wanted: &Wanted, out: &mut Vec<u8>) {
     }
     if has.canvas != wanted.canvas {
         put(&ToChild::Show(wanted.canvas.clone()), out);
+    }
+    if has.rtp != wanted.rtp {
+        put(&ToChild::SendRtp(wanted.rtp), out);
     }
 }
 

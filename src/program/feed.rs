@@ -20,11 +20,13 @@ pub(super) const MAX_PACKETS: usize = 4096;
 pub(super) struct Wanted {
     pub inputs: BTreeMap<InputId, InputSpec>,
     pub canvas: Canvas,
+    /// The program as RTP.
+    pub rtp: bool,
 }
 
-/// A message about one input, for a child that has it.
+/// A message about one input, for a child that has it; or about none.
 pub(super) struct Media {
-    pub input: InputId,
+    pub input: Option<InputId>,
     pub message: ToChild,
 }
 
@@ -92,16 +94,30 @@ impl Feed {
             arrival,
             packet,
         };
-        self.send(input, rtp);
+        self.send(Some(input), rtp);
     }
 
     /// What ties an input's RTP timestamps to its publisher's clock, so that its sound and its
     /// picture are shown together.
     pub fn sender_report(&self, input: InputId, ntp: u64, rtp: u32) {
-        self.send(input, ToChild::SenderReport { input, ntp, rtp });
+        self.send(Some(input), ToChild::SenderReport { input, ntp, rtp });
     }
 
-    fn send(&self, input: InputId, message: ToChild) {
+    /// Whether the program is wanted as RTP too.
+    pub fn want_rtp(&self, rtp: bool) {
+        self.0.wanted.send_if_modified(|wanted| {
+            let changed = wanted.rtp != rtp;
+            wanted.rtp = rtp;
+            changed
+        });
+    }
+
+    /// Somebody who plays this rendition by RTP cannot show it before its next key frame.
+    pub fn force_key_frame(&self, rendition: String) {
+        self.send(None, ToChild::ForceKeyFrame { rendition });
+    }
+
+    fn send(&self, input: Option<InputId>, message: ToChild) {
         if self.0.packets.try_send(Media { input, message }).is_err() {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
         }

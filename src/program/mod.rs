@@ -51,6 +51,11 @@ pub enum Event {
         segment_start: bool,
         bytes: Bytes,
     },
+    /// A frame of a rendition, in RTP packets whose timestamps are running time.
+    Rtp {
+        rendition: String,
+        packets: Vec<Bytes>,
+    },
     /// An input cannot be decoded until its publisher sends a key frame.
     KeyFrameWanted {
         input: InputId,

@@ -17,6 +17,7 @@ use super::core::TrackId;
 use super::core::sdp::agreement::{IceCredentials, SendMedia};
 use super::core::send::track::{Slot, View};
 use super::demux::ConnectionId;
+use super::origin::Local;
 use super::worker::Command;
 
 /// Workers at most: each has a letter of the alphabet that ufrags are written in.
@@ -49,6 +50,8 @@ pub struct Shared {
     /// Of the worker's socket, so far: calls of the kernel to send.
     pub(super) calls: AtomicU64,
     wishes: Mutex<Wishes>,
+    /// Connections and sources that had a name so far.
+    named: AtomicU64,
 }
 
 #[derive(Default)]
@@ -60,6 +63,7 @@ pub(super) struct Wishes {
     pub sources: BTreeMap<(ConnectionId, Slot), Option<Source>>,
     pub views: BTreeMap<(ConnectionId, Slot), View>,
     pub candidates: BTreeMap<ConnectionId, Vec<String>>,
+    pub locals: BTreeMap<ConnectionId, Local>,
 }
 
 impl Wishes {
@@ -102,9 +106,7 @@ impl Crew {
 
     /// Credentials for a connection of `room`.
     pub fn credentials(&self, room: &str) -> IceCredentials {
-        let mut hasher = DefaultHasher::new();
-        room.hash(&mut hasher);
-        let worker = (hasher.finish() % self.workers.len().max(1) as u64) as usize;
+        let worker = self.number_of_room(room);
         let random = |len| {
             let letters = rand::rng().sample_iter(Alphanumeric).take(len);
             letters.map(char::from).collect::<String>()
@@ -130,6 +132,22 @@ impl Crew {
     pub fn of_connection(&self, id: ConnectionId) -> Option<&Member> {
         let count = self.workers.len().max(1) as u64;
         self.workers.get((id.0 % count) as usize)
+    }
+
+    /// A name for a new connection or source of this worker, by which the crew finds it.
+    pub fn new_id(&self, number: usize) -> ConnectionId {
+        let worker = self.workers.get(number);
+        let named = worker.map_or(0, |member| {
+            member.shared.named.fetch_add(1, Ordering::Relaxed)
+        });
+        ConnectionId((named + 1) * self.workers.len().max(1) as u64 + number as u64)
+    }
+
+    /// Of the worker that has all connections of `room`.
+    pub fn number_of_room(&self, room: &str) -> usize {
+        let mut hasher = DefaultHasher::new();
+        room.hash(&mut hasher);
+        (hasher.finish() % self.workers.len().max(1) as u64) as usize
     }
 
     pub fn worker(&self, number: usize) -> Option<&Member> {

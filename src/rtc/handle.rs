@@ -1,6 +1,6 @@
 //! The handle by which the house uses the transport.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
@@ -19,10 +19,11 @@ use super::core::sdp::agreement::{Agreement, Fingerprint, IceCredentials, SendMe
 use super::core::sdp::fragment::MAX_CANDIDATES;
 use super::core::send::track::{Slot, View};
 use super::core::turn::{self, credential::Secret};
-use super::core::{Sink, TrackId};
+use super::core::{LayerInfo, Sink, TrackId};
 use super::crew::{Crew, MAX_WORKERS, Member, Shared, Source, Wishes};
 use super::demux::ConnectionId;
 use super::ice_server::IceServer;
+use super::origin::{Local, LocalSource, Origin};
 use super::worker::{self, Command, Duty};
 use super::{socket, tcp};
 
@@ -277,6 +278,25 @@ impl Rtc {
         let open = Command::Open(Box::new(agreement), sink, answer);
         command(member.ok_or(Error::UfragTaken)?, open)?;
         answered.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// A source in this process: others of `room` may subscribe to its tracks, which have these
+    /// layers.
+    pub fn originate(
+        &self,
+        room: &str,
+        layers: BTreeMap<TrackId, Vec<LayerInfo>>,
+        origin: Box<dyn Origin>,
+    ) -> LocalSource {
+        let id = self.crew.new_id(self.crew.number_of_room(room));
+        self.wish(id, |wishes| {
+            wishes.locals.insert(id, Local { origin, layers });
+        });
+        LocalSource::new(self.clone(), id)
+    }
+
+    pub(super) fn command_to(&self, id: ConnectionId, sent: Command) -> Result<(), Error> {
+        command(self.member(id)?, sent)
     }
 
     /// New ICE credentials (RFC 9725 §4.3.2). Media goes on meanwhile.

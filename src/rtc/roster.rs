@@ -11,8 +11,8 @@ pub struct Roster {
     /// In the order of the stage.
     pub participants: Vec<Entry>,
     pub speaking: Option<ParticipantId>,
-    /// Whether the program is on air.
-    pub is_live: bool,
+    /// While it is on air.
+    pub program: Option<Program>,
     /// How the program is arranged.
     pub layout: String,
 }
@@ -29,6 +29,13 @@ pub struct Entry {
     /// Part of the program.
     pub is_on_stage: bool,
     pub tracks: Vec<RosterTrack>,
+}
+
+/// What the audience sees and hears, as tracks of a source in this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    pub connection: ConnectionId,
+    pub tracks: Vec<TrackInfo>,
 }
 
 /// One published track.
@@ -60,14 +67,41 @@ impl RosterTrack {
 
     /// As SDP announces it.
     pub fn published(&self, participant: ParticipantId, ssrcs: (u32, u32)) -> Published {
-        Published {
-            kind: self.info.kind,
-            codec: self.info.codec,
-            fmtp: self.info.fmtp.clone(),
-            stream: participant.to_string(),
-            track: self.name(participant),
-            ssrcs,
-        }
+        let (stream, track) = (participant.to_string(), self.name(participant));
+        published(&self.info, stream, track, ssrcs)
+    }
+}
+
+fn published(info: &TrackInfo, stream: String, track: String, ssrcs: (u32, u32)) -> Published {
+    Published {
+        kind: info.kind,
+        codec: info.codec,
+        fmtp: info.fmtp.clone(),
+        stream,
+        track,
+        ssrcs,
+    }
+}
+
+impl Program {
+    /// Where the packets of the track of this name come from.
+    pub fn source(&self, name: &str) -> Option<Source> {
+        let mut tracks = self.tracks.iter();
+        let track = tracks.find(|track| Self::name(track) == name)?;
+        Some((self.connection, track.id))
+    }
+
+    /// As SDP announces its tracks; `ssrcs` makes those of each.
+    pub fn published(&self, ssrcs: impl Fn() -> (u32, u32)) -> Vec<Published> {
+        let stream = || "program".to_owned();
+        let tracks = self.tracks.iter();
+        let published = tracks.map(|track| published(track, stream(), Self::name(track), ssrcs()));
+        published.collect()
+    }
+
+    /// The same for every broadcast.
+    fn name(track: &TrackInfo) -> String {
+        format!("program/{}", track.id.0)
     }
 }
 

@@ -1,4 +1,4 @@
-//! WHEP (draft-ietf-wish-whep-03): play one participant over HTTP, as they publish.
+//! WHEP (draft-ietf-wish-whep-03): play the program, or one participant as they publish, over HTTP.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,14 +50,18 @@ pub fn routes(audience: Arc<dyn Audience>, rtc: Rtc, settings: Settings) -> Rout
         audience,
         resources: Resources::new(rtc, settings),
     };
-    let endpoint = post(play)
+    let endpoint = post(play_participant)
         .merge(options(ask))
         .fallback(|| not_here("POST, OPTIONS"));
     let session = axum::routing::patch(patch)
         .delete(leave)
         .options(describe)
         .fallback(|| not_here("PATCH, DELETE, OPTIONS"));
+    let program = post(play_program)
+        .merge(options(ask))
+        .fallback(|| not_here("POST, OPTIONS"));
     Router::new()
+        .route("/whep/{room}", program)
         .route("/whep/{room}/{participant}", endpoint)
         .route("/whep/{room}/{participant}/{session}", session)
         .layer(map_response(allow_every_origin))
@@ -67,10 +71,12 @@ pub fn routes(audience: Arc<dyn Audience>, rtc: Rtc, settings: Settings) -> Rout
 /// Who may play may know the ICE servers before the offer is made.
 async fn ask(
     State(whep): State<Whep>,
-    path: Result<Path<(String, String)>, PathRejection>,
+    path: Result<Path<BTreeMap<String, String>>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let room = path.ok().and_then(|Path((room, _))| room_id(&room).ok());
+    let room = path
+        .ok()
+        .and_then(|Path(path)| room_id(path.get("room")?).ok());
     let may = |room| whep.audience.roster(&room, bearer(&headers)).is_ok();
     match room.is_some_and(may) {
         true => with_ice_servers(describe().await, &whep.resources.rtc),
@@ -78,14 +84,40 @@ async fn ask(
     }
 }
 
-async fn play(
+/// What is played.
+#[derive(Clone, Copy)]
+enum Played {
+    Program,
+    Participant(ParticipantId),
+}
+
+async fn play_program(
+    State(whep): State<Whep>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Path(room) = path.map_err(|e| no_such(e.body_text()))?;
+    play(whep, room_id(&room)?, None, headers, body).await
+}
+
+async fn play_participant(
     State(whep): State<Whep>,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let Path((room, participant)) = path.map_err(|e| no_such(e.body_text()))?;
-    let room = room_id(&room)?;
+    play(whep, room_id(&room)?, Some(&participant), headers, body).await
+}
+
+async fn play(
+    whep: Whep,
+    room: RoomId,
+    participant: Option<&str>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
     let roster = whep
         .audience
         .roster(&room, bearer(&headers))
@@ -93,7 +125,10 @@ async fn play(
     expect_type(&headers, SDP, "accept-post")?;
     let text = read(body, offer::MAX_OFFER_LEN).await?;
     let offer = Offer::parse(&text).map_err(bad_request)?;
-    let (id, tracks) = published(&roster.borrow(), &participant)?;
+    let (played, tracks) = match participant {
+        Some(participant) => published(&roster.borrow(), participant)?,
+        None => program(&roster.borrow(), &room)?,
+    };
 
     let Resources { rtc, sessions, .. } = &whep.resources;
     let settings = whep.resources.answer_settings();
@@ -116,13 +151,13 @@ async fn play(
     let follow = Follow {
         rtc: rtc.clone(),
         connection,
-        participant: id,
+        played,
         slots: slots.collect(),
         current: BTreeMap::new(),
     };
     tokio::spawn(follow.run(roster, ended, over.clone()));
     Ok(whep.resources.created(Entry {
-        endpoint: format!("/whep/{room}/{participant}"),
+        endpoint: format!("/whep/{room}/{}", participant.unwrap_or("program")),
         room: &room,
         connection,
         remote_ice,
@@ -133,11 +168,18 @@ async fn play(
     }))
 }
 
+fn program(roster: &Roster, room: &RoomId) -> Result<(Played, Vec<Published>), Problem> {
+    let program = roster.program.as_ref().ok_or_else(|| {
+        no_such(format!(
+            "{room} is not on air: start its broadcast, or try again when it has begun"
+        ))
+    })?;
+    let tracks = program.published(|| (rand::random(), rand::random()));
+    Ok((Played::Program, tracks))
+}
+
 /// What the participant publishes now. Their id, or their name where only one has it.
-fn published(
-    roster: &Roster,
-    participant: &str,
-) -> Result<(ParticipantId, Vec<Published>), Problem> {
+fn published(roster: &Roster, participant: &str) -> Result<(Played, Vec<Published>), Problem> {
     let entries = || roster.participants.iter();
     let by_id = entries().find(|entry| entry.id.to_string() == participant);
     let is_named = |entry: &&RosterEntry| entry.name == participant;
@@ -153,15 +195,15 @@ fn published(
     })?;
     let tracks = entry.tracks.iter();
     let published = tracks.map(|track| track.published(entry.id, (rand::random(), rand::random())));
-    Ok((entry.id, published.collect()))
+    Ok((Played::Participant(entry.id), published.collect()))
 }
 
-/// Keeps a player's sections connected to the participant's tracks, also when they come back by
-/// another connection.
+/// Keeps a player's sections connected to what is played, also when it comes back by another
+/// connection, or on air again.
 struct Follow {
     rtc: Rtc,
     connection: ConnectionId,
-    participant: ParticipantId,
+    played: Played,
     slots: Vec<Published>,
     current: BTreeMap<Slot, super::crew::Source>,
 }
@@ -192,10 +234,18 @@ impl Follow {
     fn connect(&mut self, roster: &Roster) {
         for (at, wanted) in self.slots.iter().enumerate() {
             let slot = Slot(at as u16);
-            let track = roster
-                .track(&wanted.track)
-                .filter(|(id, track)| *id == self.participant && track.info.codec == wanted.codec);
-            let source = track.map(|(_, track)| track.from());
+            let source = match self.played {
+                Played::Program => {
+                    let program = roster.program.as_ref();
+                    program.and_then(|program| program.source(&wanted.track))
+                }
+                Played::Participant(participant) => {
+                    let track = roster.track(&wanted.track).filter(|(id, track)| {
+                        *id == participant && track.info.codec == wanted.codec
+                    });
+                    track.map(|(_, track)| track.from())
+                }
+            };
             if self.current.get(&slot).copied() == source {
                 continue;
             }

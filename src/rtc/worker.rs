@@ -18,16 +18,17 @@ use super::core::ice::{self, Path, Place, Transport, check};
 use super::core::outbox::Outbox;
 use super::core::receive::receiver::Output;
 use super::core::sdp::agreement::{Agreement, IceCredentials};
-use super::core::send::recent::Recent;
 use super::core::send::sender::SendEvent;
 use super::core::send::track::Slot;
 use super::core::turn::{self, Turn};
 use super::core::verdict::Verdict;
-use super::core::{CloseReason, Event, LayerInfo, ReceivedRtp, SenderReport, Sink, TrackId};
+use super::core::{CloseReason, Event, LayerInfo, ReceivedRtp, SenderReport, Sink};
 use super::crew::{Crew, Shared, Source};
 use super::demux::{ConnectionId, Demux};
 use super::handle::Error;
+use super::origin::Local;
 use super::socket::Socket;
+use super::switchboard::Switchboard;
 use super::tcp::{self, Stream};
 
 /// Socket calls before timers and commands get their turn: up to a few thousand datagrams.
@@ -58,6 +59,9 @@ pub enum Command {
     },
     /// A message beside the media.
     SendData(ConnectionId, String),
+    /// Of a source in this process.
+    Rtp(Source, Vec<ReceivedRtp>),
+    SenderReport(Source, SenderReport),
     Stats(ConnectionId, oneshot::Sender<Option<ConnectionStats>>),
     /// Of all.
     Survey(oneshot::Sender<Vec<(ConnectionId, ConnectionStats)>>),
@@ -91,10 +95,6 @@ struct Peer {
     /// Its entry in the timers.
     deadline: Option<Instant>,
     is_faulty: bool,
-    /// Who gets its tracks.
-    subscribers: BTreeMap<TrackId, Vec<(ConnectionId, Slot)>>,
-    /// Where what it gets comes from.
-    sources: BTreeMap<Slot, Source>,
 }
 
 pub struct Worker {
@@ -105,19 +105,19 @@ pub struct Worker {
     shared: Arc<Shared>,
     ice: ice::Settings,
     max_connections: usize,
-    next_id: u64,
     demux: Demux,
     /// Whose peers the kernel sends to our socket, though they are other workers'.
     foreign: HashMap<Place, usize>,
     streams: HashMap<SocketAddr, Stream>,
     turn: Turn,
     peers: BTreeMap<ConnectionId, Peer>,
+    /// Sources in this process, which have no peer.
+    locals: BTreeMap<ConnectionId, Local>,
+    switchboard: Switchboard,
     timers: BTreeSet<(Instant, ConnectionId)>,
     /// Connections to drain before the loop waits again.
     touched: BTreeSet<ConnectionId>,
     round: Round,
-    /// By source and layer.
-    recent: BTreeMap<(Source, u8), Recent>,
     /// Empty between rounds; kept for its memory.
     held: Vec<(Source, ReceivedRtp)>,
     outbox: Outbox,
@@ -159,16 +159,16 @@ pub fn run(duty: Duty) -> io::Result<()> {
             crew: duty.crew.clone(),
             ice: duty.ice,
             max_connections: duty.max_connections,
-            next_id: 1,
             demux: Demux::default(),
             foreign: HashMap::new(),
             streams: HashMap::new(),
             turn: Turn::new(duty.turn, duty.number, duty.crew.len(), Instant::now()),
             peers: BTreeMap::new(),
+            locals: BTreeMap::new(),
+            switchboard: Switchboard::default(),
             timers: BTreeSet::new(),
             touched: BTreeSet::new(),
             round: Round::default(),
-            recent: BTreeMap::new(),
             held: Vec::new(),
             outbox: Outbox::default(),
         };
@@ -275,6 +275,17 @@ impl Worker {
                     self.touched.insert(id);
                 }
             }
+            Command::Rtp(source, packets) => {
+                if self.switchboard.has_subscribers(source) {
+                    let packets = packets.into_iter().map(|packet| (source, packet));
+                    self.round.packets.extend(packets);
+                }
+            }
+            Command::SenderReport(source, report) => {
+                if self.switchboard.has_subscribers(source) {
+                    self.round.reports.push((source, report));
+                }
+            }
             Command::Stats(id, answer) => {
                 let peer = self.peers.get_mut(&id);
                 let _ = answer.send(peer.map(|peer| peer.connection.stats(now)));
@@ -330,9 +341,7 @@ impl Worker {
         if self.demux.knows_ufrag(&agreement.local_ice.ufrag) {
             return Err(Error::UfragTaken);
         }
-        // The crew finds a connection's worker by its remainder.
-        let id = ConnectionId(self.next_id * self.crew.len() as u64 + self.number as u64);
-        self.next_id += 1;
+        let id = self.crew.new_id(self.number);
         self.demux.add_ufrag(id, agreement.local_ice.ufrag.clone());
         let (identity, ice) = (self.identity.clone(), self.ice.clone());
         let connection = Connection::new(identity, agreement, ice, rand::random(), now);
@@ -341,8 +350,6 @@ impl Worker {
             sink,
             deadline: None,
             is_faulty: false,
-            subscribers: BTreeMap::new(),
-            sources: BTreeMap::new(),
         };
         self.peers.insert(id, peer);
         self.touched.insert(id);
@@ -374,6 +381,7 @@ impl Worker {
     /// What the house wishes without waiting for an answer.
     fn handle_wishes(&mut self, now: Instant) {
         let wishes = self.shared.take_wishes();
+        self.locals.extend(wishes.locals);
         for (id, track) in wishes.key_frames {
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.connection.request_key_frame(track, None, now);
@@ -408,33 +416,28 @@ impl Worker {
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.connection.close(CloseReason::Asked, now);
                 self.touched.insert(id);
+            } else {
+                self.remove(id, now);
             }
         }
     }
 
     fn set_source(&mut self, id: ConnectionId, slot: Slot, source: Option<Source>, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&id) else {
+        if !self.peers.contains_key(&id) {
             return;
-        };
+        }
+        let layers = source.and_then(|source| self.layers(source, now));
+        // Of a source that is gone nothing comes.
+        let source = source.filter(|_| layers.is_some());
         let before = match source {
-            Some(source) => peer.sources.insert(slot, source),
-            None => peer.sources.remove(&slot),
+            Some(source) => self.switchboard.connect(id, slot, source),
+            None => self.switchboard.disconnect(id, slot),
         };
         if before == source && source.is_some() {
             return;
         }
-        if let Some((old, track)) = before {
-            self.unsubscribe((old, track), id, slot);
-        }
-        let mut layers = None;
-        if let Some((publisher, track)) = source
-            && let Some(peer) = self.peers.get_mut(&publisher)
-        {
-            let subscribers = peer.subscribers.entry(track).or_default();
-            subscribers.push((id, slot));
-            let count = subscribers.len();
-            peer.sink.event(Event::Subscribers(track, count));
-            layers = Some(peer.connection.layers(track, now));
+        for changed in [before, source].into_iter().flatten() {
+            self.tell_count(changed);
         }
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.connection.set_source(slot, layers, now);
@@ -442,13 +445,23 @@ impl Worker {
         }
     }
 
-    fn unsubscribe(&mut self, (publisher, track): Source, id: ConnectionId, slot: Slot) {
-        if let Some(peer) = self.peers.get_mut(&publisher)
-            && let Some(subscribers) = peer.subscribers.get_mut(&track)
-        {
-            subscribers.retain(|subscriber| *subscriber != (id, slot));
-            let count = subscribers.len();
+    /// `None` where the source is gone.
+    fn layers(&mut self, (publisher, track): Source, now: Instant) -> Option<Vec<LayerInfo>> {
+        if let Some(peer) = self.peers.get_mut(&publisher) {
+            return Some(peer.connection.layers(track, now));
+        }
+        let local = self.locals.get(&publisher)?;
+        local.layers.get(&track).cloned()
+    }
+
+    /// Tells a publisher how many get their track.
+    fn tell_count(&mut self, source: Source) {
+        let count = self.switchboard.subscribers(source).len();
+        let (publisher, track) = source;
+        if let Some(peer) = self.peers.get_mut(&publisher) {
             peer.sink.event(Event::Subscribers(track, count));
+        } else if let Some(local) = self.locals.get_mut(&publisher) {
+            local.origin.subscribers(track, count);
         }
     }
 
@@ -472,8 +485,8 @@ impl Worker {
         let mut touched = std::mem::take(&mut self.touched);
         for &id in &touched {
             if let Some(peer) = self.peers.get_mut(&id) {
-                let round = &mut self.round;
-                peer.guard(id, |peer| peer.tell(id, round));
+                let (round, board) = (&mut self.round, &self.switchboard);
+                peer.guard(id, |peer| peer.tell(id, round, board));
             }
         }
         self.forward(&mut touched, now);
@@ -545,8 +558,8 @@ impl Worker {
     /// From publishers to their subscribers, and the wishes of these back.
     fn forward(&mut self, touched: &mut BTreeSet<ConnectionId>, now: Instant) {
         let mut round = std::mem::take(&mut self.round);
-        for ((id, track), layers) in round.layers.drain(..) {
-            self.each_subscriber((id, track), |peer, slot| {
+        for (source, layers) in round.layers.drain(..) {
+            self.each_subscriber(source, |peer, slot| {
                 peer.connection.set_layers(slot, &layers, now);
             });
         }
@@ -568,7 +581,8 @@ impl Worker {
                 held.extend_from_slice(packets);
                 continue;
             }
-            self.remember(*source, packets, now);
+            let remembered = packets.iter().map(|(_, packet)| packet);
+            self.switchboard.remember(*source, remembered, now);
             self.each_subscriber(*source, |peer, slot| {
                 let packets = packets.iter().map(|(_, packet)| packet);
                 peer.connection.forward(slot, packets, &mut outbox, now);
@@ -586,11 +600,10 @@ impl Worker {
             while let Some(event) = peer.connection.poll_send_event() {
                 match event {
                     SendEvent::KeyFrameWanted(slot, layer) => {
-                        let Some(&source) = peer.sources.get(&slot) else {
+                        let Some(source) = self.switchboard.source(id, slot) else {
                             continue;
                         };
-                        let recent = self.recent.get(&(source, layer));
-                        let recent = recent.map_or(&[][..], |recent| recent.packets(now));
+                        let recent = self.switchboard.recent(source, layer, now);
                         let awaits = peer.connection.awaits_key_frame(slot) == Some(layer);
                         if awaits && !recent.is_empty() {
                             let (connection, recent) = (&mut peer.connection, recent.iter());
@@ -610,23 +623,11 @@ impl Worker {
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.connection.request_key_frame(track, Some(layer), now);
                 touched.insert(id);
+            } else if let Some(local) = self.locals.get_mut(&id) {
+                local.origin.key_frame_wanted(track, layer);
             }
         }
         self.round = round;
-    }
-
-    /// For who comes right after a key frame.
-    fn remember(&mut self, source: Source, packets: &[(Source, ReceivedRtp)], now: Instant) {
-        let (publisher, track) = source;
-        let subscribers = self.peers.get(&publisher);
-        let subscribers = subscribers.and_then(|peer| peer.subscribers.get(&track));
-        if subscribers.is_none_or(Vec::is_empty) {
-            return;
-        }
-        for (_, packet) in packets {
-            let recent = self.recent.entry((source, packet.layer)).or_default();
-            recent.push(packet, now);
-        }
     }
 
     /// When the oldest packet that is held must go.
@@ -635,25 +636,18 @@ impl Worker {
         Some(arrivals.min()? + HOLD)
     }
 
-    fn each_subscriber(
-        &mut self,
-        (publisher, track): Source,
-        mut each: impl FnMut(&mut Peer, Slot),
-    ) {
-        let Some(peer) = self.peers.get_mut(&publisher) else {
-            return;
-        };
-        let Some(subscribers) = peer.subscribers.get_mut(&track).map(std::mem::take) else {
-            return;
-        };
-        for &(id, slot) in &subscribers {
-            if let Some(peer) = self.peers.get_mut(&id) {
+    fn each_subscriber(&mut self, source: Source, mut each: impl FnMut(&mut Peer, Slot)) {
+        let Self {
+            switchboard,
+            peers,
+            touched,
+            ..
+        } = self;
+        for &(id, slot) in switchboard.subscribers(source) {
+            if let Some(peer) = peers.get_mut(&id) {
                 peer.guard(id, |peer| each(peer, slot));
-                self.touched.insert(id);
+                touched.insert(id);
             }
-        }
-        if let Some(peer) = self.peers.get_mut(&publisher) {
-            peer.subscribers.insert(track, subscribers);
         }
     }
 
@@ -662,11 +656,11 @@ impl Worker {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let (round, outbox) = (&mut self.round, &mut self.outbox);
+        let (round, outbox, board) = (&mut self.round, &mut self.outbox, &self.switchboard);
         peer.guard(id, |peer| {
             peer.connection.flush(outbox, now);
             // What closing it told.
-            peer.tell(id, round);
+            peer.tell(id, round, board);
         });
         if peer.is_faulty {
             // As if its network were gone: its place is kept for a while, and it may come back.
@@ -693,21 +687,20 @@ impl Worker {
     }
 
     fn remove(&mut self, id: ConnectionId, now: Instant) {
-        let Some(peer) = self.peers.remove(&id) else {
+        if let Some(peer) = self.peers.remove(&id) {
+            if let Some(at) = peer.deadline {
+                self.timers.remove(&(at, id));
+            }
+            self.demux.remove(id);
+        } else if self.locals.remove(&id).is_none() {
             return;
-        };
-        if let Some(at) = peer.deadline {
-            self.timers.remove(&(at, id));
         }
-        self.demux.remove(id);
-        self.recent
-            .retain(|((publisher, _), _), _| *publisher != id);
-        for (slot, source) in peer.sources {
-            self.unsubscribe(source, id, slot);
+        let left = self.switchboard.remove(id);
+        for source in left.sources {
+            self.tell_count(source);
         }
-        for (subscriber, slot) in peer.subscribers.into_values().flatten() {
+        for (subscriber, slot) in left.slots {
             if let Some(peer) = self.peers.get_mut(&subscriber) {
-                peer.sources.remove(&slot);
                 peer.connection.set_source(slot, None, now);
             }
         }
@@ -789,12 +782,9 @@ impl Peer {
     }
 
     /// What came, to the sink, and to the round for who subscribes to it.
-    fn tell(&mut self, id: ConnectionId, round: &mut Round) {
+    fn tell(&mut self, id: ConnectionId, round: &mut Round, board: &Switchboard) {
+        let has_subscribers = |track| board.has_subscribers((id, track));
         while let Some(output) = self.connection.poll_event() {
-            let has_subscribers = |track| {
-                let subscribers = self.subscribers.get(&track);
-                subscribers.is_some_and(|subscribers| !subscribers.is_empty())
-            };
             match output {
                 Output::Rtp(track, packet) => {
                     if has_subscribers(track) {

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tracing::{Instrument, info, info_span, warn};
 
 use super::open_room::OpenRoom;
+use super::realtime::Realtime;
 use super::settings;
 use super::tools::Tools;
 use crate::hls::{self, ClosedSegment, Live};
@@ -17,6 +18,7 @@ use crate::program::core::wire::Canvas;
 use crate::program::{self, Card, Feed, InputId, InputSpec, Layout, Program};
 use crate::room::{BroadcastId, Command, MediaKind, ParticipantId, Session, TrackNumber};
 use crate::rtc::core::TrackInfo;
+use crate::rtc::roster;
 use crate::vod;
 
 /// A track that is to be part of the program: whose, and which.
@@ -52,6 +54,8 @@ pub struct Broadcast {
     pub started_at: DateTime<Utc>,
     live: Arc<Live>,
     program: Program,
+    /// The program's tracks, for who plays it by WHEP.
+    tracks: roster::Program,
     feed: Feed,
     inputs: BTreeMap<TrackKey, (InputId, Staged)>,
     next_input: u32,
@@ -82,22 +86,26 @@ impl Broadcast {
             let span = info_span!("program", room = %room.id(), id = %id);
             span.in_scope(|| Program::start(tools.program.clone(), epoch))
         };
+        let feed = program.feed();
+        let realtime = Realtime::start(&tools.rtc, room.id().as_str(), ladder, feed.clone(), epoch);
+        let tracks = realtime.program();
         let work = Work {
             id,
             room: room.clone(),
             live: live.clone(),
             recorder,
+            realtime,
             epoch,
         };
         let span = info_span!("broadcast", room = %room.id(), id = %id);
         tools.broadcasts.spawn(work.run(events).instrument(span));
-        let feed = program.feed();
         let inputs = BTreeMap::new();
         Self {
             id,
             started_at,
             live,
             program,
+            tracks,
             feed,
             inputs,
             next_input: 0,
@@ -108,6 +116,11 @@ impl Broadcast {
 
     pub fn live(&self) -> Arc<Live> {
         self.live.clone()
+    }
+
+    /// The program's tracks, for who plays it by WHEP.
+    pub fn program(&self) -> roster::Program {
+        self.tracks.clone()
     }
 
     /// Lets the program end; its task does the rest.
@@ -260,6 +273,7 @@ struct Work {
     room: Arc<OpenRoom>,
     live: Arc<Live>,
     recorder: Option<vod::Recorder>,
+    realtime: Realtime,
     epoch: program::Epoch,
 }
 
@@ -285,9 +299,13 @@ impl Work {
                         bytes,
                     });
                 }
+                program::Event::Rtp { rendition, packets } => {
+                    self.realtime.frame(&rendition, packets);
+                }
                 program::Event::KeyFrameWanted { input } => self.room.request_key_frame(input),
                 program::Event::Restarted => {
                     metrics::counter!(crate::metrics::PROGRAM_RESTARTS).increment(1);
+                    self.realtime.restarted();
                     let closed = self.live.discontinuity();
                     self.record(closed);
                 }

@@ -1,7 +1,7 @@
 //! Builds the house of its parts and runs it.
 //!
 //! [`serve`] is the way in. Then [`rooms`] (all rooms), [`open_room`] (one of them),
-//! [`broadcast`] (its program on the way to the audience), [`admission`] (publishers on the way
+//! [`broadcast`] (its program on the way to the audience), `realtime` (to who plays it by WHEP), [`admission`] (publishers on the way
 //! in), [`settings`] (the table's settings onto each part's own), [`meter`] and [`http`].
 
 mod admission;
@@ -13,6 +13,7 @@ mod meter;
 mod open_room;
 mod participants;
 mod publisher;
+mod realtime;
 mod recordings;
 mod rooms;
 mod serve;

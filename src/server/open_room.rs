@@ -501,7 +501,7 @@ impl State {
         Roster {
             participants: self.room.participants().into_iter().map(entry).collect(),
             speaking: self.room.speaking(),
-            is_live: self.broadcast.is_some(),
+            program: self.broadcast.as_ref().map(Broadcast::program),
             layout: self.room.stage().layout().to_owned(),
         }
     }

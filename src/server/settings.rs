@@ -13,7 +13,7 @@ use crate::room::Codec;
 use crate::{hls, program, room, rtc, vod};
 
 /// Chatter of crates that says nothing to an operator: rtc-dtls warns 18 times a handshake.
-const QUIET: &str = "rtc_dtls=error,rtc_srtp=error,turn_server_proto=error,stun_proto=error";
+const QUIET: &str = "rtc_dtls=error,rtc_srtp=error,turn_server_proto=error,stun_proto=off";
 
 pub fn log_filter(config: &Config) -> String {
     format!("{},{QUIET}", config.log.filter)

@@ -33,7 +33,7 @@ function install({ encode, decode, COLUMNS }) {
     const canvas = Object.assign(document.createElement("canvas"), { width: COLUMNS, height: 1 });
     const context = canvas.getContext("2d", { willReadFrequently: true });
     const next = () => video.requestVideoFrameCallback((now) => {
-      context.drawImage(video, 0, 0, video.videoWidth, video.videoHeight / 4, 0, 0, COLUMNS, 1);
+      context.drawImage(video, 0, video.videoHeight * 0.04, video.videoWidth, video.videoHeight * 0.02, 0, 0, COLUMNS, 1);
       const { data } = context.getImageData(0, 0, COLUMNS, 1);
       const drawn = decode(Array.from({ length: COLUMNS }, (_, column) => data[column * 4 + 1]));
       if (drawn !== null) each(drawn, performance.timeOrigin + now - drawn);

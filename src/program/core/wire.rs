@@ -68,6 +68,12 @@ pub enum ToChild {
         ntp: u64,
         rtp: u32,
     },
+    /// Whether the program is wanted as RTP too.
+    SendRtp(bool),
+    /// Somebody who plays this rendition by RTP cannot show it before its next key frame.
+    ForceKeyFrame {
+        rendition: String,
+    },
     /// Finish the last segment and end.
     Stop,
 }
@@ -85,6 +91,11 @@ pub enum FromChild {
         independent: bool,
         segment_start: bool,
         bytes: Bytes,
+    },
+    /// A frame of the program, payloaded; its timestamps are running time.
+    Rtp {
+        rendition: String,
+        packets: Vec<Bytes>,
     },
     KeyFrameWanted {
         input: InputId,

@@ -255,17 +255,23 @@ impl Connection {
         outbox: &mut Outbox,
         now: Instant,
     ) {
+        // The end of the handshake goes first: without it a peer cannot read what follows.
+        self.flush_own(outbox);
         if let (Some(srtp), Some(path)) = (&mut self.srtp, self.ice.selected()) {
             let mut wire = Wire { srtp, path, outbox };
             self.sender.forward(slot, packets, &mut wire, now);
         }
     }
 
-    /// Puts all that is to be sent into `outbox`.
-    pub fn flush(&mut self, outbox: &mut Outbox, now: Instant) {
+    fn flush_own(&mut self, outbox: &mut Outbox) {
         while let Some(Transmit { path, data }) = self.transmits.pop_front() {
             outbox.push(path, &data);
         }
+    }
+
+    /// Puts all that is to be sent into `outbox`.
+    pub fn flush(&mut self, outbox: &mut Outbox, now: Instant) {
+        self.flush_own(outbox);
         if let (Some(srtp), Some(path)) = (&mut self.srtp, self.ice.selected()) {
             let mut wire = Wire { srtp, path, outbox };
             self.sender.flush(&mut wire, now);

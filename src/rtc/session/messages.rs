@@ -188,7 +188,7 @@ impl ServerMessage {
         Self::Room {
             participants: roster.participants.iter().map(participant).collect(),
             speaking: roster.speaking,
-            live: roster.is_live,
+            live: roster.program.is_some(),
             layout: roster.layout.clone(),
         }
     }

@@ -5,6 +5,7 @@ use super::*;
 use crate::room::{Codec, MediaKind};
 use crate::rtc::core::dtls::Event as DtlsEvent;
 use crate::rtc::core::ice::check::{sign, write_attribute};
+use crate::rtc::core::receive::payload::Content;
 use crate::rtc::core::sdp::agreement::*;
 use crate::rtc::core::verdict::Failure;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,6 +66,10 @@ struct World {
     /// What the peer does not do.
     chooses_nothing: bool,
     shakes_no_hands: bool,
+    /// Is forwarded whenever the connection has done something.
+    plays: Option<ReceivedRtp>,
+    /// The first bytes of all that came of that.
+    played: Vec<u8>,
 }
 
 fn credentials(name: &str) -> IceCredentials {
@@ -145,6 +150,8 @@ impl World {
             told: Vec::new(),
             chooses_nothing: false,
             shakes_no_hands: false,
+            plays: None,
+            played: Vec::new(),
         }
     }
 
@@ -220,6 +227,18 @@ impl World {
     }
 
     fn drain(&mut self) {
+        if let Some(packet) = &self.plays {
+            let mut outbox = Outbox::default();
+            let packets = std::iter::once(packet);
+            self.connection
+                .forward(Slot(0), packets, &mut outbox, self.now);
+            for (path, datagram) in outbox.iter() {
+                self.played.push(datagram[0]);
+                if datagram[0] < 0x80 {
+                    self.send(false, path, datagram.to_vec());
+                }
+            }
+        }
         while let Some(transmit) = self.connection.poll_transmit() {
             self.send(false, transmit.path, transmit.data);
         }
@@ -335,6 +354,48 @@ fn media_as_server_and_as_client() {
             world.peer.rtcp
         );
     }
+}
+
+#[test]
+fn the_handshake_ends_before_the_first_picture() {
+    let mut world = World::new(PERFECT, DtlsRole::Server, None);
+    world.connection.agree(vec![SendMedia {
+        mid: "0".into(),
+        kind: MediaKind::Video,
+        codec: Codec::Vp8,
+        payload_type: 96,
+        clock_rate: 90_000,
+        nack: false,
+        rtx: None,
+        ssrc: 1,
+        transport_cc: None,
+        audio_level: None,
+    }]);
+    let now = world.now;
+    world
+        .connection
+        .set_source(Slot(0), Some(vec![LayerInfo::default()]), now);
+    world.plays = Some(ReceivedRtp {
+        arrival: now,
+        packet: vec![0x80; 100].into(),
+        header_len: 12,
+        sequence: 1,
+        timestamp: 0,
+        marker: true,
+        completes: true,
+        layer: 0,
+        content: Content {
+            starts_key_frame: true,
+            ..Content::default()
+        },
+        audio_level: None,
+    });
+    world.run(300, true);
+    let first_picture = world.played.iter().position(|first| *first >= 0x80);
+    let before = &world.played[..first_picture.expect("a picture")];
+    assert!(before.iter().any(|first| (20..64).contains(first)));
+    let after = &world.played[before.len()..];
+    assert!(after.iter().all(|first| *first >= 0x80), "{after:?}");
 }
 
 #[test]

@@ -8,8 +8,8 @@ use crate::rtc::core::sink::ReceivedRtp;
 /// As long as a publisher is not asked for another key frame.
 const KEPT_FOR: Duration = Duration::from_millis(1000);
 
-/// More than a second of a good picture; then it is quicker to ask.
-const MAX_PACKETS: usize = 400;
+/// More than a second of the best picture; then it is quicker to ask.
+const MAX_PACKETS: usize = 1000;
 
 #[derive(Debug, Default)]
 pub struct Recent {
@@ -20,7 +20,11 @@ pub struct Recent {
 impl Recent {
     /// The layer's next packet, as it was forwarded.
     pub fn push(&mut self, packet: &ReceivedRtp, now: Instant) {
-        if packet.content.starts_key_frame && !packet.is_empty() {
+        let starts = packet.content.starts_key_frame && !packet.is_empty();
+        // Parameter sets may come in a packet of their own, before the picture.
+        let first = self.packets.first();
+        let goes_on = first.is_some_and(|first| first.timestamp == packet.timestamp);
+        if starts && !goes_on {
             self.packets.clear();
             self.begun = Some(now);
         } else if !self.is_fresh(now) || self.packets.len() >= MAX_PACKETS {
@@ -59,7 +63,7 @@ mod tests {
             packet: Bytes::from_static(&[7; 100]),
             header_len: 12,
             sequence,
-            timestamp: 0,
+            timestamp: sequence as u32 / 10,
             marker: true,
             completes: true,
             layer: 0,
@@ -78,15 +82,24 @@ mod tests {
     #[test]
     fn it_begins_with_the_last_key_frame_and_ends_soon() {
         let (mut recent, start) = (Recent::default(), Instant::now());
-        recent.push(&packet(1, false), start);
+        recent.push(&packet(10, false), start);
         assert!(numbers(&recent, start).is_empty());
-        recent.push(&packet(2, true), start);
-        recent.push(&packet(3, false), start);
-        assert_eq!(numbers(&recent, start + KEPT_FOR), [2, 3]);
+        recent.push(&packet(20, true), start);
+        recent.push(&packet(30, false), start);
+        assert_eq!(numbers(&recent, start + KEPT_FOR), [20, 30]);
         assert!(numbers(&recent, start + KEPT_FOR * 2).is_empty());
-        recent.push(&packet(4, false), start + KEPT_FOR * 2);
-        recent.push(&packet(5, true), start + KEPT_FOR * 2);
-        assert_eq!(numbers(&recent, start + KEPT_FOR * 2), [5]);
+        recent.push(&packet(40, false), start + KEPT_FOR * 2);
+        recent.push(&packet(50, true), start + KEPT_FOR * 2);
+        assert_eq!(numbers(&recent, start + KEPT_FOR * 2), [50]);
+    }
+
+    #[test]
+    fn parameter_sets_in_a_packet_of_their_own_stay() {
+        let (mut recent, now) = (Recent::default(), Instant::now());
+        for sequence in [10, 20, 21] {
+            recent.push(&packet(sequence, true), now);
+        }
+        assert_eq!(numbers(&recent, now), [20, 21]);
     }
 
     #[test]

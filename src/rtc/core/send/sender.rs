@@ -181,6 +181,10 @@ impl Sender {
         wire: &mut Wire<'_>,
         now: Instant,
     ) {
+        // A key frame that nobody could get would be taken for one that was sent.
+        if !self.is_connected {
+            return;
+        }
         let at = usize::from(slot.0);
         let Some(track) = self.tracks.get_mut(at).filter(|track| track.has_source) else {
             return;
