@@ -18,6 +18,7 @@ pub const RTC_KEY_FRAMES_WANTED: &str = "amphi_rtc_key_frames_wanted_total";
 pub const RTC_PAUSED: &str = "amphi_rtc_paused_tracks";
 pub const RTC_FAILURES: &str = "amphi_rtc_failures_total";
 pub const PROGRAM_RESTARTS: &str = "amphi_program_restarts_total";
+pub const INPUTS_KEPT_OUT: &str = "amphi_program_inputs_kept_out_total";
 pub const PARTS: &str = "amphi_parts_total";
 pub const PART_DELAY: &str = "amphi_part_delay_seconds";
 pub const SEGMENTS_RECORDED: &str = "amphi_segments_recorded_total";
@@ -94,6 +95,11 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         PROGRAM_RESTARTS,
         Unit::Count,
         "Pipeline children that were replaced"
+    );
+    describe_counter!(
+        INPUTS_KEPT_OUT,
+        Unit::Count,
+        "Tracks that crashed the program twice, and are no longer part of it"
     );
     describe_counter!(PARTS, Unit::Count, "Parts that were made, by rendition");
     describe_histogram!(

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use rand::RngExt;
 use rtc::interceptor::Slot;
 use rtc::media_stream::MediaStreamTrack;
 use rtc::rtp::codec::h264::H264Payloader;
@@ -116,13 +117,16 @@ impl Stream {
         }
     }
 
-    /// Sends what was captured at `at`.
-    pub async fn send(&mut self, at: Duration, data: &Bytes) -> anyhow::Result<()> {
+    /// Sends what was captured at `at`, with some bytes changed if it `corrupts`.
+    pub async fn send(&mut self, at: Duration, data: &Bytes, corrupts: bool) -> anyhow::Result<()> {
         let ticks = at.as_nanos() * u128::from(self.clock_rate) / 1_000_000_000;
         let timestamp = self.first_timestamp.wrapping_add(ticks as u32);
         let payloads = self.payloader.payload(MTU, data)?;
         let count = payloads.len();
-        for (index, payload) in payloads.into_iter().enumerate() {
+        for (index, mut payload) in payloads.into_iter().enumerate() {
+            if corrupts {
+                payload = corrupt(&payload);
+            }
             let header = Header {
                 version: 2,
                 // Of sound the marker means the start of a talk spurt (RFC 7587 §4.1).
@@ -143,6 +147,21 @@ impl Stream {
         }
         Ok(())
     }
+}
+
+/// A few bytes are others, half of the time; headers of payloads as well as pictures.
+fn corrupt(payload: &[u8]) -> Bytes {
+    let mut payload = payload.to_vec();
+    let mut dice = rand::rng();
+    let within = match dice.random_range(0..4) {
+        0 => payload.len().min(8),
+        1 => payload.len(),
+        _ => 0,
+    };
+    for _ in 0..within.min(4) {
+        payload[dice.random_range(0..within)] = dice.random();
+    }
+    payload.into()
 }
 
 /// A track of the crate, and the SSRC we gave it.

@@ -46,7 +46,7 @@ pub struct PublishArgs {
     #[arg(long, default_value_t = 2500, value_parser = clap::value_parser!(u32).range(50..=50_000))]
     pub bitrate: u32,
     /// Rehearse what happens in the field, for instance rotate@3s+4s,mute@5s: rotate (the test
-    /// picture), mute, hide or stall, from when, and for how long.
+    /// picture), mute, hide, stall or corrupt (what is sent), from when, and for how long.
     #[arg(long, default_value = None)]
     pub rehearse: Option<Rehearsal>,
 }

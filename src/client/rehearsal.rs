@@ -1,4 +1,5 @@
-//! What a publisher in the field does, on purpose: goes silent, turns the phone, loses its network.
+//! What a publisher in the field does, on purpose: goes silent, turns the phone, loses its network,
+//! sends nonsense.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -22,6 +23,7 @@ enum Act {
     Mute,
     Hide,
     Stall,
+    Corrupt,
 }
 
 /// What holds at one moment.
@@ -31,6 +33,8 @@ pub struct Moment {
     pub rotated: bool,
     pub sends_sound: bool,
     pub sends_picture: bool,
+    /// Some bytes of what is sent are others, as an encoder that is broken, or hostile, sends them.
+    pub corrupts: bool,
 }
 
 impl Rehearsal {
@@ -45,6 +49,7 @@ impl Rehearsal {
             rotated: now(Act::Rotate),
             sends_sound: !now(Act::Mute) && !now(Act::Stall),
             sends_picture: !now(Act::Hide) && !now(Act::Stall),
+            corrupts: now(Act::Corrupt),
         }
     }
 }
@@ -66,7 +71,7 @@ impl FromStr for Scene {
     fn from_str(text: &str) -> Result<Self, String> {
         let help = || {
             format!(
-                "`{text}` is none of rotate, mute, hide, stall with a time, like mute@5s or stall@10s+8s"
+                "`{text}` is none of rotate, mute, hide, stall, corrupt with a time, like mute@5s or stall@10s+8s"
             )
         };
         let (act, when) = text.split_once('@').ok_or_else(help)?;
@@ -75,6 +80,7 @@ impl FromStr for Scene {
             "mute" => Act::Mute,
             "hide" => Act::Hide,
             "stall" => Act::Stall,
+            "corrupt" => Act::Corrupt,
             _ => return Err(help()),
         };
         let time = |text: &str| humantime::parse_duration(text).map_err(|_| help());
@@ -99,6 +105,7 @@ mod tests {
                 rotated,
                 sends_sound,
                 sends_picture,
+                corrupts: false,
             };
             assert_eq!(
                 rehearsal.at(Duration::from_secs(seconds)),

@@ -193,7 +193,7 @@ async fn send_units(peer: &mut Peer, source: &mut Source, rehearsal: &Rehearsal)
             }
             MediaKind::Audio => &mut peer.audio,
         };
-        if let Err(error) = stream.send(unit.at, &unit.data).await {
+        if let Err(error) = stream.send(unit.at, &unit.data, moment.corrupts).await {
             tracing::debug!(%error, "not sent");
             return Stop::Lost("the connection does not take media");
         }

@@ -80,6 +80,8 @@ pub struct TrackView {
     pub kind: MediaKind,
     pub codec: crate::room::Codec,
     pub muted: bool,
+    /// It crashed the program twice, which goes on without it until it is published anew.
+    pub kept_out: bool,
 }
 
 #[derive(Debug, Clone, Serialize)]

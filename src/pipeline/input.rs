@@ -49,14 +49,16 @@ impl Branch {
     ) -> anyhow::Result<Self> {
         let kind = spec.codec.kind();
         let bin = gst::parse::bin_from_description(&description(spec), true)?;
+        let label = spec.id.label();
+        bin.set_property("name", &label);
         let source = bin
-            .by_name("source")
+            .by_name(&format!("{label}-source"))
             .and_then(|element| element.downcast::<gst_app::AppSrc>().ok())
             .context("no source")?;
         if kind == MediaKind::Video {
             pass_on_key_frame_requests(&source, spec.id, outbox)?;
         }
-        let jitter_buffer = bin.by_name("jitter").context("no jitter buffer")?;
+        let jitter_buffer = bin.by_name(&label).context("no jitter buffer")?;
         let (last_seen, delay) = Default::default();
         note_what_leaves(&jitter_buffer, &last_seen, &delay)?;
         pipeline.add(&bin)?;
@@ -273,11 +275,13 @@ fn description(spec: &InputSpec) -> String {
         ),
     };
     let queue_ns = MAX_QUEUED.nseconds();
+    // Each of the three has a thread of its own, which has its name.
+    let label = spec.id.label();
     format!(
-        "appsrc name=source is-live=true format=time max-bytes=4000000 leaky-type=downstream \
+        "appsrc name={label}-source is-live=true format=time max-bytes=4000000 leaky-type=downstream \
          caps=application/x-rtp,media={media},encoding-name={},clock-rate={},payload={} \
-         ! rtpjitterbuffer name=jitter latency={JITTER_MS} drop-on-latency=true do-lost=true ! {decoder} ! {convert} \
-         queue max-size-buffers=0 max-size-bytes=0 max-size-time={queue_ns} leaky=downstream",
+         ! rtpjitterbuffer name={label} latency={JITTER_MS} drop-on-latency=true do-lost=true ! {decoder} ! {convert} \
+         queue name={label}-queue max-size-buffers=0 max-size-bytes=0 max-size-time={queue_ns} leaky=downstream",
         spec.codec.encoding_name(),
         spec.clock_rate,
         spec.payload_type,

@@ -8,15 +8,20 @@ use std::time::Duration;
 
 use anyhow::Context;
 use gst::prelude::*;
+use nix::sys::resource::{Resource, setrlimit};
 
 use super::abilities::abilities;
+use super::crash;
 use super::graph::Graph;
 use crate::program::core::lip_sync::Report;
-use crate::program::core::wire::{self, FromChild, LENGTH, ToChild};
+use crate::program::core::wire::{self, FromChild, InputId, LENGTH, ToChild};
 
 /// Frames that wait for the parent, some seconds of a ladder; when it does not read, the graph
 /// waits too, and the parent will end this process.
 const MAX_WAITING: usize = 512;
+
+/// Of stacks and arenas that are never filled.
+const RESERVED_BYTES: u64 = 2 << 30;
 
 /// Time for the last word to get out.
 const LAST_WORD_WITHIN: Duration = Duration::from_millis(50);
@@ -66,11 +71,13 @@ pub fn tell_abilities() -> anyhow::Result<()> {
 }
 
 fn work(incoming: &mut UnixStream, outbox: Outbox) -> anyhow::Result<()> {
+    crash::name_the_thread().context("signal handlers")?;
     gst::init().context("GStreamer")?;
     gstfmp4::plugin_register_static().context("cmafmux")?;
     let Some(ToChild::Start(start)) = read_message(incoming)? else {
         anyhow::bail!("the parent's first message is not Start");
     };
+    limit_memory(start.max_memory_bytes);
     let mut graph = Graph::new(&start, outbox.clone())?;
     graph.play(start.base_time)?;
     let ended = watch(graph.bus(), outbox);
@@ -98,6 +105,15 @@ fn work(incoming: &mut UnixStream, outbox: Outbox) -> anyhow::Result<()> {
     }
     // The parent is gone: there is nobody to make anything for.
     std::process::exit(0);
+}
+
+/// For what grows faster than the parent can see: then an allocation fails, and this process ends.
+/// The limit counts what is reserved too, such as the stacks of threads.
+fn limit_memory(bytes: u64) {
+    let most = bytes.saturating_mul(2).saturating_add(RESERVED_BYTES);
+    if let Err(error) = setrlimit(Resource::RLIMIT_DATA, most, most) {
+        eprintln!("memory is limited by the parent alone: {error}");
+    }
 }
 
 /// `None` at the end of the stream.
@@ -128,7 +144,8 @@ fn write_frames(mut outgoing: UnixStream, frames: &Receiver<FromChild>) {
     }
 }
 
-/// The only reader of the bus. A graph that has failed does not recover: say why, and let the
+/// The only reader of the bus. An input that has failed makes nothing any more, and the others go
+/// on: the parent takes it away. A graph that has failed does not recover: say why, and let the
 /// parent start another. The receiver is told of the end of the stream.
 fn watch(bus: gst::Bus, outbox: Outbox) -> Receiver<()> {
     let (end, ended) = sync_channel(1);
@@ -144,6 +161,11 @@ fn watch(bus: gst::Bus, outbox: Outbox) -> Receiver<()> {
                     let debug = error.debug().unwrap_or_default();
                     let source = source.unwrap_or_default();
                     let word = format!("{source}: {} ({debug})", error.error());
+                    if let Some(input) = InputId::named_in(&source) {
+                        let reason = word;
+                        let _ = outbox.send(FromChild::InputFailed { input, reason });
+                        continue;
+                    }
                     let _ = outbox.send(FromChild::LastWord(word));
                     std::thread::sleep(LAST_WORD_WITHIN);
                     std::process::exit(1);

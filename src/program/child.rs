@@ -10,14 +10,18 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, warn};
 
-use super::core::life::{Action, Life};
-use super::core::wire::{self, FromChild, InputId, InputSpec, LENGTH, Start, ToChild};
+use super::core::life::{Action, Life, Limits, USAGE_EVERY};
+use super::core::suspects::Suspects;
+use super::core::wire::{self, CRASHED, FromChild, InputId, InputSpec, LENGTH, Start, ToChild};
 use super::feed::{Feed, MAX_PACKETS, Media, Wanted};
+use super::usage::usage;
 use super::{Epoch, Event, ProgramSettings};
 
 /// Parts that wait for the house: some seconds of a ladder.
@@ -28,6 +32,8 @@ const BATCH: usize = 64;
 const WRITE_WITHIN: Duration = Duration::from_secs(1);
 /// Lines of a child's log are cut there.
 const MAX_LOG_LINE: usize = 2000;
+/// The last words of a process that is gone are there by then.
+const LOG_WITHIN: Duration = Duration::from_millis(200);
 
 /// A broadcast's program. Dropping it stops it.
 pub struct Program {
@@ -46,10 +52,16 @@ impl Program {
         let (events, receiver) = mpsc::channel(MAX_EVENTS);
         let stop = CancellationToken::new();
         let pid = Arc::new(AtomicU32::new(0));
+        let limits = Limits {
+            part: settings.part,
+            renditions: settings.ladder.video.len() + 1,
+            memory_bytes: settings.max_memory_bytes,
+        };
         let keeper = Keeper {
             settings,
             epoch,
-            life: Life::new(Instant::now()),
+            life: Life::new(limits, Instant::now()),
+            suspects: Suspects::default(),
             packets: incoming,
             wanted: to_have,
             events,
@@ -87,6 +99,7 @@ struct Keeper {
     settings: ProgramSettings,
     epoch: Epoch,
     life: Life,
+    suspects: Suspects,
     packets: mpsc::Receiver<Media>,
     wanted: watch::Receiver<Wanted>,
     events: mpsc::Sender<Event>,
@@ -101,9 +114,38 @@ struct Running {
     process: Child,
     write: OwnedWriteHalf,
     read: OwnedReadHalf,
+    /// Passes its log on, to the end; the input that the log says it crashed for.
+    log: JoinHandle<Option<InputId>>,
     /// What it was told to have.
     has: Wanted,
     out: Vec<u8>,
+}
+
+/// Why a child is gone.
+struct End {
+    why: String,
+    /// It went by itself.
+    is_crash: bool,
+    /// For which input, if that is known.
+    input: Option<InputId>,
+}
+
+impl End {
+    fn by_us(why: &str) -> Self {
+        Self {
+            why: why.to_owned(),
+            is_crash: false,
+            input: None,
+        }
+    }
+
+    fn crash(why: String) -> Self {
+        Self {
+            input: InputId::named_in(&why),
+            is_crash: true,
+            why,
+        }
+    }
 }
 
 impl Keeper {
@@ -112,11 +154,12 @@ impl Keeper {
             match self.life.handle_timeout(Instant::now()) {
                 Some(Action::Spawn) => match self.spawn() {
                     Ok(running) => {
-                        self.life.handle_spawned(Instant::now());
-                        let why = self.hold(running).await;
+                        let began = Instant::now();
+                        self.life.handle_spawned(began);
+                        let end = self.hold(running).await;
                         self.pid.store(0, Ordering::Relaxed);
                         if !self.stop.is_cancelled() {
-                            warn!(why, "the pipeline's child is gone");
+                            self.bury(end, began).await;
                         }
                         self.life.handle_exit(Instant::now());
                     }
@@ -153,6 +196,27 @@ impl Keeper {
             .await;
     }
 
+    /// Says why a child is gone, and keeps out whom it crashed for twice.
+    async fn bury(&mut self, end: End, began: Instant) {
+        let End {
+            why,
+            is_crash,
+            input,
+        } = end;
+        warn!(why, ?input, "the pipeline's child is gone");
+        let now = Instant::now();
+        let poison = is_crash.then(|| self.suspects.handle_crash(input, began, now));
+        if let Some(input) = poison.flatten() {
+            warn!(
+                ?input,
+                "an input crashed the pipeline again: it is kept out of the program"
+            );
+            if self.events.send(Event::KeptOut { input }).await.is_err() {
+                self.stop.cancel();
+            }
+        }
+    }
+
     fn spawn(&self) -> std::io::Result<Running> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -165,10 +229,8 @@ impl Keeper {
             .spawn()?;
         self.pid.store(process.id().unwrap_or(0), Ordering::Relaxed);
         info!(pid = process.id(), "a pipeline's child starts");
-        if let Some(stderr) = process.stderr.take() {
-            let lines = BufReader::new(stderr).lines();
-            tokio::spawn(pass_on_log(lines).in_current_span());
-        }
+        let stderr = process.stderr.take();
+        let log = tokio::spawn(pass_on_log(stderr).in_current_span());
         let (read, write) = UnixStream::from_std(ours)?.into_split();
         let mut out = Vec::new();
         let start = ToChild::Start(Start {
@@ -176,23 +238,26 @@ impl Keeper {
             segment: self.settings.segment,
             part: self.settings.part,
             base_time: self.epoch.base_time,
+            max_memory_bytes: self.settings.max_memory_bytes,
         });
         wire::write(&start, &mut out).map_err(std::io::Error::other)?;
         Ok(Running {
             process,
             write,
             read,
+            log,
             has: Wanted::default(),
             out,
         })
     }
 
     /// Until the child is gone; says why.
-    async fn hold(&mut self, running: Running) -> String {
+    async fn hold(&mut self, running: Running) -> End {
         let Running {
             mut process,
             mut write,
             mut read,
+            log,
             mut has,
             mut out,
         } = running;
@@ -200,25 +265,25 @@ impl Keeper {
         let reading = tokio::spawn(async move { read_frames(&mut read, frames).await });
         let (mut told_to_stop, mut fed) = (false, true);
         let mut last_word = None;
+        let mut usage_due = tokio::time::interval(USAGE_EVERY);
+        usage_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         if self.made_parts && self.events.send(Event::Restarted).await.is_err() {
             self.stop.cancel();
         }
         self.wanted.mark_changed();
-        let why = loop {
+        let mut end = loop {
             if !out.is_empty() {
                 let written = tokio::time::timeout(WRITE_WITHIN, write.write_all(&out)).await;
                 out.clear();
                 match written {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => break format!("it takes no input: {error}"),
-                    Err(_) => break "it takes no input".to_owned(),
+                    Ok(Err(error)) => break End::crash(format!("it takes no input: {error}")),
+                    Err(_) => break End::by_us("it takes no input"),
                 }
             }
-            let due = self
-                .life
-                .poll_timeout()
-                .map(|(at, _)| at)
-                .unwrap_or_else(Instant::now);
+            let due = self.life.poll_timeout().map(|(at, _)| at);
+            let due = [due, self.suspects.poll_timeout()].into_iter().flatten();
+            let due = due.min().unwrap_or_else(Instant::now);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled(), if !told_to_stop => {
@@ -229,14 +294,20 @@ impl Keeper {
                 changed = self.wanted.changed(), if fed => {
                     // Nobody holds a feed any more: it will not change again.
                     fed = changed.is_ok();
-                    let wanted = self.wanted.borrow_and_update().clone();
+                    let mut wanted = self.wanted.borrow_and_update().clone();
+                    let inputs = wanted.inputs.keys().copied().collect();
+                    self.suspects.handle_inputs(&inputs, Instant::now());
+                    wanted.leave_out(|input| self.suspects.is_out(input));
                     tell_difference(&has, &wanted, &mut out);
                     has = wanted;
                 }
                 frame = from_child.recv() => match frame {
                     Some(FromChild::LastWord(word)) => last_word = Some(word),
                     Some(frame) => self.handle(frame).await,
-                    None => break last_word.unwrap_or_else(|| "it closed its socket".to_owned()),
+                    None => {
+                        let why = last_word.unwrap_or_else(|| "it closed its socket".to_owned());
+                        break End::crash(why);
+                    }
                 },
                 Some(packet) = self.packets.recv() => {
                     let mut next = Some(packet);
@@ -248,20 +319,36 @@ impl Keeper {
                         next = if left > 0 { self.packets.try_recv().ok() } else { None };
                     }
                 }
+                _ = usage_due.tick() => {
+                    let pid = process.id();
+                    let usage = pid.and_then(usage);
+                    let action = usage.and_then(|usage| self.life.handle_usage(usage, Instant::now()));
+                    if let Some(Action::Kill(why)) = action {
+                        break End::by_us(why);
+                    }
+                }
                 () = tokio::time::sleep_until(due.into()) => {
                     if let Some(Action::Kill(why)) = self.life.handle_timeout(Instant::now()) {
-                        break why.to_owned();
+                        break End::by_us(why);
+                    }
+                    if self.suspects.handle_timeout(Instant::now()) {
+                        self.wanted.mark_changed();
                     }
                 }
             }
         };
         let _ = process.kill().await;
+        if end.is_crash
+            && let Ok(Ok(named)) = tokio::time::timeout(LOG_WITHIN, log).await
+        {
+            end.input = end.input.or(named);
+        }
         // What it made before it died is good.
         while let Some(frame) = from_child.recv().await {
             self.handle(frame).await;
         }
         reading.abort();
-        why
+        end
     }
 
     async fn handle(&mut self, frame: FromChild) {
@@ -275,7 +362,7 @@ impl Keeper {
                 segment_start,
                 bytes,
             } => {
-                self.life.handle_part(Instant::now());
+                self.life.handle_part(&rendition, Instant::now());
                 self.made_parts = true;
                 Event::Part {
                     rendition,
@@ -288,6 +375,18 @@ impl Keeper {
             }
             FromChild::Rtp { rendition, packets } => Event::Rtp { rendition, packets },
             FromChild::KeyFrameWanted { input } => Event::KeyFrameWanted { input },
+            FromChild::InputFailed { input, reason } => {
+                if let Some(rest) = self.suspects.handle_failure(input, Instant::now()) {
+                    warn!(
+                        ?input,
+                        reason,
+                        ?rest,
+                        "an input is broken: it is left out for a while"
+                    );
+                    self.wanted.mark_changed();
+                }
+                return;
+            }
             FromChild::LastWord(word) => return warn!(word, "the pipeline's last word"),
         };
         if self.events.send(event).await.is_err() {
@@ -348,9 +447,19 @@ fn put(message: &ToChild, out: &mut Vec<u8>) {
     }
 }
 
-async fn pass_on_log(mut lines: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>) {
+/// The input that it says it crashed for.
+async fn pass_on_log(stderr: Option<ChildStderr>) -> Option<InputId> {
+    let mut crashed_for = None;
+    let mut lines = BufReader::new(stderr?).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let line: String = line.chars().take(MAX_LOG_LINE).collect();
+        if line.is_empty() {
+            continue;
+        }
+        if line.starts_with(CRASHED) {
+            crashed_for = InputId::named_in(&line);
+        }
         warn!(target: "amphi::pipeline", "{line}");
     }
+    crashed_for
 }

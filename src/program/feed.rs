@@ -24,6 +24,13 @@ pub(super) struct Wanted {
     pub rtp: bool,
 }
 
+impl Wanted {
+    pub fn leave_out(&mut self, is_out: impl Fn(InputId) -> bool) {
+        self.inputs.retain(|id, _| !is_out(*id));
+        self.canvas.tiles.retain(|(id, _)| !is_out(*id));
+    }
+}
+
 /// A message about one input, for a child that has it; or about none.
 pub(super) struct Media {
     pub input: Option<InputId>,

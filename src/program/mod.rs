@@ -1,14 +1,15 @@
 //! WHAT THE AUDIENCE SEES, the parent's side: a pipeline child is started, fed and watched.
 //!
 //! Read [`core`] (the frames on the socket, the child's life, layout and ladder), then [`feed`]
-//! (the room's packets on their way in), [`epoch`] (where running time begins), `abilities` (what this machine can do) and [`child`] (the
-//! task that holds the process).
+//! (the room's packets on their way in), [`epoch`] (where running time begins), `abilities` (what this machine can do) `usage` (what a child uses of it) and
+//! [`child`] (the task that holds the process).
 
 mod abilities;
 pub mod child;
 pub mod core;
 pub mod epoch;
 pub mod feed;
+mod usage;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct ProgramSettings {
     pub layouts: Arc<[Layout]>,
     pub segment: Duration,
     pub part: Duration,
+    /// A child that needs more is replaced.
+    pub max_memory_bytes: u64,
 }
 
 /// What comes out of a program, in order.
@@ -58,6 +61,10 @@ pub enum Event {
     },
     /// An input cannot be decoded until its publisher sends a key frame.
     KeyFrameWanted {
+        input: InputId,
+    },
+    /// An input that crashed children is not theirs any more; it is for the house to take it away.
+    KeptOut {
         input: InputId,
     },
     /// What follows comes from another child: other init segments, after a gap.

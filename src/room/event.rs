@@ -44,6 +44,11 @@ pub enum Command {
         number: TrackNumber,
         muted: bool,
     },
+    /// The program cannot have a track: it crashes for it.
+    KeepOut {
+        session: Session,
+        number: TrackNumber,
+    },
     /// The participant said goodbye.
     Left(Session),
     /// The participant vanished.
@@ -107,6 +112,12 @@ pub enum Event {
         session: Session,
         number: TrackNumber,
         muted: bool,
+    },
+    /// The program goes on without it.
+    TrackKeptOut {
+        participant: ParticipantId,
+        session: Session,
+        number: TrackNumber,
     },
     TrackEnded {
         participant: ParticipantId,

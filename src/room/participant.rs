@@ -51,6 +51,8 @@ pub struct Track {
     pub codec: Codec,
     /// Nothing comes: the publisher muted it, or lost it.
     pub muted: bool,
+    /// It crashed the program, which goes on without it.
+    pub kept_out: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -188,6 +188,19 @@ impl Room {
                     }
                 }
             }
+            Command::KeepOut { session, number } => {
+                let participant = self.of_session(session)?;
+                let id = participant.id;
+                if let Some(track) = participant.tracks.get_mut(&number)
+                    && !std::mem::replace(&mut track.kept_out, true)
+                {
+                    self.events.push_back(Event::TrackKeptOut {
+                        participant: id,
+                        session,
+                        number,
+                    });
+                }
+            }
             Command::Left(session) => {
                 let id = self.of_session(session)?.id;
                 self.end_tracks(id, session);

@@ -303,6 +303,10 @@ impl Work {
                     self.realtime.frame(&rendition, packets);
                 }
                 program::Event::KeyFrameWanted { input } => self.room.request_key_frame(input),
+                program::Event::KeptOut { input } => {
+                    metrics::counter!(crate::metrics::INPUTS_KEPT_OUT).increment(1);
+                    self.room.keep_out(input);
+                }
                 program::Event::Restarted => {
                     metrics::counter!(crate::metrics::PROGRAM_RESTARTS).increment(1);
                     self.realtime.restarted();

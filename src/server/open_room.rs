@@ -213,6 +213,7 @@ impl OpenRoom {
             source: TrackSource::of(info.kind, info.is_screen),
             codec: info.codec,
             muted: false,
+            kept_out: false,
         };
         if let Some(connection) = state.connections.get_mut(&session) {
             connection.tracks.insert(number, info);
@@ -343,7 +344,18 @@ impl OpenRoom {
         }
     }
 
-    /// As above, by the publisher's own connection.
+    /// The program crashes for an input, and goes on without it.
+    pub fn keep_out(self: &Arc<Self>, input: InputId) {
+        let mut state = self.lock();
+        let broadcast = state.broadcast.as_ref();
+        let track = broadcast.and_then(|broadcast| broadcast.track(input));
+        if let Some((session, number)) = track {
+            let keep_out = Command::KeepOut { session, number };
+            let _ = self.carry_out(&mut state, keep_out);
+        }
+    }
+
+    /// As [`Self::request_key_frame`], by the publisher's own connection.
     pub fn request_key_frame_of(&self, session: Session, number: TrackNumber) {
         let id = self.lock().connections.get(&session).and_then(|c| c.id);
         if let Some(id) = id {
@@ -436,6 +448,7 @@ impl OpenRoom {
                 | Event::ParticipantLeft { .. }
                 | Event::TrackStarted { .. }
                 | Event::TrackMuted { .. }
+                | Event::TrackKeptOut { .. }
                 | Event::TrackEnded { .. }
                 | Event::LayoutChanged(_)
                 | Event::Pinned(_)
@@ -574,7 +587,9 @@ fn member(
     let of_camera = |track: &crate::room::Track| {
         matches!(track.source, TrackSource::Camera | TrackSource::Microphone)
     };
-    let tracks = participant.tracks.iter().filter(|(_, track)| !track.muted);
+    let takes = |track: &crate::room::Track| !track.muted && !track.kept_out;
+    let tracks = participant.tracks.iter();
+    let tracks = tracks.filter(|(_, track)| takes(track));
     let tracks = tracks.filter_map(|(number, _)| {
         let staged = Staged {
             participant: participant.id,

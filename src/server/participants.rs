@@ -59,6 +59,7 @@ pub fn view(participant: &Participant, on_stage: bool) -> ParticipantView {
                 kind: track.kind,
                 codec: track.codec,
                 muted: track.muted,
+                kept_out: track.kept_out,
             })
             .collect(),
     }

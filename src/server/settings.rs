@@ -101,6 +101,7 @@ pub fn program(config: &Config) -> anyhow::Result<program::ProgramSettings> {
         layouts: layout::load_all(&files, &own_layouts(folder)?)?.into(),
         segment: config.program.segment,
         part: config.program.part,
+        max_memory_bytes: config.program.max_memory_mb << 20,
     })
 }
 

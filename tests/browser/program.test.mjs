@@ -110,13 +110,16 @@ test("the program by WHEP, and by LL-HLS, two on stage", { timeout: (SECONDS + 1
   assert.ok(after.frames - before.frames > SECONDS * 10, "pictures move");
   assert.ok(after.energy > before.energy && heard > SECONDS * 24_000, "it is heard");
 
-  // Another child goes on, and so do the players.
-  process.kill(await childOf(pid), "SIGKILL");
-  await viewer.waitForTimeout(3_000);
-  const again = await viewer.evaluate(received);
-  await viewer.waitForTimeout(1_000);
-  const later = await viewer.evaluate(received);
-  assert.ok(later.frames > again.frames + 10 && later.energy > again.energy, "it goes on after a kill");
+  // Another child goes on, and so do the players, by themselves.
+  for (const signal of ["SIGKILL", "SIGSTOP"]) {
+    process.kill(await childOf(pid), signal);
+    await viewer.waitForTimeout(3_000);
+    const again = await viewer.evaluate(received);
+    await viewer.waitForTimeout(1_000);
+    const later = await viewer.evaluate(received);
+    assert.ok(later.frames > again.frames + 10 && later.energy > again.energy, `WHEP goes on after ${signal}`);
+    await untilMoving(watcher);
+  }
   assert.deepEqual(watcher.complaints, []);
 
   const gone = await viewer.evaluate((url) => fetch(url, { method: "DELETE" }).then((answer) => answer.status), new URL(session, base).href);

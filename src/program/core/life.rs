@@ -1,11 +1,19 @@
 //! The child's life: when it is started, when it is taken for dead, when it is given up.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// A child that has made no part by then hangs: loading plugins takes a second at the worst.
 pub const START_WITHIN: Duration = Duration::from_secs(8);
-/// A running child that makes no part for this long hangs.
+/// A child that makes none of a rendition's parts for so many part durations, and does nothing,
+/// hangs.
+const PARTS_MISSED: u32 = 3;
+/// One that works, but makes no part for this long, spins.
 pub const PART_WITHIN: Duration = Duration::from_millis(1500);
+/// How often [`Life::handle_usage`] wants to know.
+pub const USAGE_EVERY: Duration = Duration::from_millis(200);
+/// Of CPU in that time: who uses less does nothing. A graph that works uses some ten times as much.
+const IDLE: Duration = Duration::from_millis(10);
 /// A child that was told to stop has this long to finish its last segment.
 pub const STOP_WITHIN: Duration = Duration::from_secs(4);
 /// The wait before the second of two quick restarts, doubled each time; the first comes at once.
@@ -20,7 +28,7 @@ pub const MAX_FAILURES: u32 = 8;
 enum State {
     Waiting { until: Instant },
     Starting { since: Instant },
-    Live { since: Instant, last_part: Instant },
+    Live { since: Instant },
     Stopping { since: Instant },
     Stopped,
 }
@@ -34,16 +42,39 @@ pub enum Action {
     GiveUp,
 }
 
+/// What a child has used of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Since its start.
+    pub cpu: Duration,
+    pub memory_bytes: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub part: Duration,
+    /// How many renditions make parts.
+    pub renditions: usize,
+    pub memory_bytes: u64,
+}
+
 #[derive(Debug)]
 pub struct Life {
+    limits: Limits,
     state: State,
     failures: u32,
+    /// By rendition, of the child that runs.
+    last_parts: BTreeMap<String, Instant>,
+    cpu: Duration,
 }
 
 impl Life {
     /// A first child is due now.
-    pub fn new(now: Instant) -> Self {
+    pub fn new(limits: Limits, now: Instant) -> Self {
         Self {
+            limits,
+            last_parts: BTreeMap::new(),
+            cpu: Duration::ZERO,
             state: State::Waiting { until: now },
             failures: 0,
         }
@@ -51,25 +82,46 @@ impl Life {
 
     pub fn handle_spawned(&mut self, now: Instant) {
         self.state = State::Starting { since: now };
+        self.last_parts.clear();
+        self.cpu = Duration::ZERO;
     }
 
-    pub fn handle_part(&mut self, now: Instant) {
-        self.state = match self.state {
-            State::Starting { .. } => State::Live {
-                since: now,
-                last_part: now,
-            },
-            State::Live { since, .. } => {
-                if now.saturating_duration_since(since) >= HEALTHY_AFTER {
-                    self.failures = 0;
-                }
-                State::Live {
-                    since,
-                    last_part: now,
-                }
+    pub fn handle_part(&mut self, rendition: &str, now: Instant) {
+        match self.last_parts.get_mut(rendition) {
+            Some(last) => *last = now,
+            None => {
+                self.last_parts.insert(rendition.to_owned(), now);
             }
-            other => other,
-        };
+        }
+        match self.state {
+            State::Starting { .. } if self.last_parts.len() >= self.limits.renditions => {
+                self.state = State::Live { since: now };
+            }
+            State::Live { since } if now.saturating_duration_since(since) >= HEALTHY_AFTER => {
+                self.failures = 0;
+            }
+            _ => {}
+        }
+    }
+
+    /// What the child has used until now; wanted each [`USAGE_EVERY`].
+    pub fn handle_usage(&mut self, usage: Usage, now: Instant) -> Option<Action> {
+        let used = usage.cpu.saturating_sub(self.cpu);
+        self.cpu = usage.cpu;
+        if usage.memory_bytes > self.limits.memory_bytes {
+            return Some(Action::Kill(
+                "the child needs more memory than program.max_memory_mb",
+            ));
+        }
+        let is_live = matches!(self.state, State::Live { .. });
+        let silent = now.saturating_duration_since(self.oldest_part()?);
+        (is_live && silent >= self.limits.part * PARTS_MISSED && used < IDLE)
+            .then_some(Action::Kill("the child hangs"))
+    }
+
+    /// Of the rendition that is waited for longest.
+    fn oldest_part(&self) -> Option<Instant> {
+        self.last_parts.values().min().copied()
     }
 
     /// The child is gone, whatever the reason; or it could not be started.
@@ -106,7 +158,10 @@ impl Life {
         match self.state {
             State::Waiting { until } => Some((until, "the next child is due")),
             State::Starting { since } => Some((since + START_WITHIN, "the child does not start")),
-            State::Live { last_part, .. } => Some((last_part + PART_WITHIN, "the child hangs")),
+            State::Live { since } => {
+                let last = self.oldest_part().unwrap_or(since);
+                Some((last + PART_WITHIN, "the child makes no parts"))
+            }
             State::Stopping { since } => Some((since + STOP_WITHIN, "the child does not stop")),
             State::Stopped => None,
         }
@@ -137,12 +192,63 @@ mod tests {
         Duration::from_millis(n)
     }
 
+    fn new(now: Instant) -> Life {
+        let limits = Limits {
+            part: ms(200),
+            renditions: 2,
+            memory_bytes: 1000,
+        };
+        Life::new(limits, now)
+    }
+
+    fn parts(life: &mut Life, now: Instant) {
+        life.handle_part("720p", now);
+        life.handle_part("audio", now);
+    }
+
     fn live(now: Instant) -> Life {
-        let mut life = Life::new(now);
+        let mut life = new(now);
         assert_eq!(life.handle_timeout(now), Some(Action::Spawn));
         life.handle_spawned(now);
-        life.handle_part(now);
+        parts(&mut life, now);
         life
+    }
+
+    fn usage(cpu_ms: u64, memory_bytes: u64) -> Usage {
+        Usage {
+            cpu: ms(cpu_ms),
+            memory_bytes,
+        }
+    }
+
+    #[test]
+    fn who_does_nothing_is_found_out_sooner_than_who_is_slow() {
+        let now = Instant::now();
+        let mut life = live(now);
+        assert_eq!(life.handle_usage(usage(100, 1), now + ms(400)), None);
+        assert_eq!(life.handle_usage(usage(150, 1), now + ms(600)), None);
+        let killed = life.handle_usage(usage(155, 1), now + ms(800));
+        assert_eq!(killed, Some(Action::Kill("the child hangs")));
+    }
+
+    #[test]
+    fn a_rendition_that_stops_is_noticed_though_others_go_on() {
+        let now = Instant::now();
+        let mut life = live(now);
+        life.handle_part("audio", now + ms(1400));
+        let killed = life.handle_timeout(now + PART_WITHIN);
+        assert!(matches!(killed, Some(Action::Kill(_))));
+    }
+
+    #[test]
+    fn who_leaks_is_replaced_also_while_it_starts() {
+        let now = Instant::now();
+        let mut life = new(now);
+        life.handle_spawned(now);
+        life.handle_part("audio", now);
+        assert_eq!(life.handle_usage(usage(100, 1000), now), None);
+        let killed = life.handle_usage(usage(200, 1001), now);
+        assert!(matches!(killed, Some(Action::Kill(_))));
     }
 
     #[test]
@@ -180,8 +286,8 @@ mod tests {
         let mut life = live(now);
         life.handle_exit(now);
         life.handle_spawned(now);
-        life.handle_part(now);
-        life.handle_part(now + HEALTHY_AFTER);
+        parts(&mut life, now);
+        parts(&mut life, now + HEALTHY_AFTER);
         life.handle_exit(now + HEALTHY_AFTER);
         assert_eq!(
             life.handle_timeout(now + HEALTHY_AFTER),
@@ -194,7 +300,7 @@ mod tests {
         let now = Instant::now();
         let mut life = live(now);
         life.handle_stop(now);
-        life.handle_part(now + ms(100));
+        parts(&mut life, now + ms(100));
         assert!(matches!(
             life.handle_timeout(now + STOP_WITHIN),
             Some(Action::Kill(_))

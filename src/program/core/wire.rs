@@ -12,9 +12,31 @@ use crate::room::Codec;
 /// The longest frame: a part of a 4K rendition has some megabytes.
 pub const MAX_FRAME_LEN: usize = 16 << 20;
 
+/// How the line of the child's log begins that names the thread it crashed in.
+pub const CRASHED: &str = "crashed in thread ";
+
 /// One track that is part of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct InputId(pub u32);
+
+impl InputId {
+    const LABEL: &str = "in-";
+
+    /// What the child's threads and elements that work for the input are named after.
+    pub fn label(self) -> String {
+        format!("{}{}", Self::LABEL, self.0)
+    }
+
+    /// The first input that a text of the child names.
+    pub fn named_in(text: &str) -> Option<Self> {
+        let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        words.find_map(|word| {
+            let number = word.strip_prefix(Self::LABEL)?;
+            let end = number.find(|c: char| !c.is_ascii_digit());
+            number[..end.unwrap_or(number.len())].parse().ok().map(Self)
+        })
+    }
+}
 
 /// What the child must know to decode an input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +67,8 @@ pub struct Start {
     /// Where running time is zero, on the machine's monotonic clock: the same for every child of
     /// a broadcast, so that its timeline goes on.
     pub base_time: Duration,
+    /// A child that needs more leaks.
+    pub max_memory_bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +123,11 @@ pub enum FromChild {
     },
     KeyFrameWanted {
         input: InputId,
+    },
+    /// An input's stream is broken, and it makes nothing any more; the others go on.
+    InputFailed {
+        input: InputId,
+        reason: String,
     },
     /// Why the child ends; nothing follows.
     LastWord(String),
@@ -182,6 +211,19 @@ mod tests {
             rtp: 1,
         });
         round_trip(FromChild::LastWord("no encoder".into()));
+    }
+
+    #[test]
+    fn the_childs_words_name_an_input() {
+        let named = |text| InputId::named_in(text).map(|id| id.0);
+        assert_eq!(named("crashed in thread in-12:src"), Some(12));
+        assert_eq!(named("crashed in thread in-12-queue:src"), Some(12));
+        assert_eq!(
+            named("/GstPipeline:p/GstBin:in-7/GstVP8Dec:d: broken"),
+            Some(7)
+        );
+        assert_eq!(named("crashed in thread canvas:src"), None);
+        assert_eq!(named("plug-in-7, in-, in-99999999999"), None);
     }
 
     #[test]

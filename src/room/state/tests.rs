@@ -45,6 +45,7 @@ fn camera() -> Track {
         kind: MediaKind::Video,
         codec: Codec::Vp8,
         muted: false,
+        kept_out: false,
     }
 }
 
