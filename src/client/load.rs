@@ -1,6 +1,7 @@
-//! `amphi load`: publishers and players in numbers, from one process, against any server that
-//! speaks WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep).
+//! `amphi load`: publishers, players and viewers in numbers, from one process, against any server
+//! that speaks WHIP (RFC 9725), WHEP (draft-ietf-wish-whep) or low-latency HLS.
 
+mod hls;
 pub mod peer;
 
 use std::sync::Arc;
@@ -45,6 +46,13 @@ enum LoadCommand {
         #[command(flatten)]
         common: Common,
     },
+    /// Many viewers of a low-latency HLS stream
+    Hls {
+        /// The multivariant playlist, as http://localhost:8080/live/demo/index.m3u8
+        url: reqwest::Url,
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -78,6 +86,7 @@ async fn load(command: LoadCommand) -> anyhow::Result<()> {
             publish,
             common,
         } => (Wish::Play, url, publish, common),
+        LoadCommand::Hls { url, common } => return watch(url, common).await,
     };
     ensure!(common.count > 0, "--count is 0: nothing to do");
     let crowd = Arc::new(Crowd {
@@ -130,6 +139,72 @@ async fn load(command: LoadCommand) -> anyhow::Result<()> {
         bail!("{} were refused: {why}", refused.len());
     }
     Ok(())
+}
+
+/// Viewers, each as a page of its own.
+async fn watch(url: reqwest::Url, common: Common) -> anyhow::Result<()> {
+    let Common {
+        count, duration, ..
+    } = common;
+    ensure!(count > 0, "--count is 0: nothing to do");
+    let mut http = reqwest::Client::builder().timeout(ANSWER_WITHIN);
+    if let Some(token) = &common.token {
+        let bearer = format!("Bearer {token}").parse().context("the token")?;
+        http = http.default_headers(
+            [(reqwest::header::AUTHORIZATION, bearer)]
+                .into_iter()
+                .collect(),
+        );
+    }
+    let (http, until) = (http.build()?, Instant::now() + duration);
+    println!(
+        "{count} viewers, for {}",
+        humantime::format_duration(duration)
+    );
+    let mut viewers = JoinSet::new();
+    for nth in 0..count {
+        let (http, url) = (http.clone(), url.clone());
+        let begin = Instant::now() + JOIN_EVERY * u32::try_from(nth).unwrap_or(u32::MAX);
+        viewers.spawn(async move {
+            tokio::time::sleep_until(begin.into()).await;
+            (Instant::now(), hls::play(http, url, until).await)
+        });
+    }
+    let (mut all, mut failed) = (Vec::new(), Vec::new());
+    while let Some(viewer) = viewers.join_next().await {
+        match viewer? {
+            (asked, Ok(seen)) => all.push((asked, seen)),
+            (_, Err(error)) => failed.push(format!("{error:#}")),
+        }
+    }
+    report_viewers(&all, count, duration);
+    if let Some(why) = failed.first() {
+        bail!("{} could not watch to the end: {why}", failed.len());
+    }
+    Ok(())
+}
+
+fn report_viewers(all: &[(Instant, hls::Seen)], count: usize, duration: Duration) {
+    let played = all.iter().filter(|(_, seen)| seen.parts > 0).count();
+    println!("played              {played} of {count}");
+    let waits = all.iter();
+    let waits = waits.filter_map(|(asked, seen)| Some(seen.first_part? - *asked));
+    let mut waits: Vec<Duration> = waits.collect();
+    waits.sort();
+    line("time to first part", &waits);
+    let total = |of: fn(&hls::Seen) -> u64| all.iter().map(|(_, seen)| of(seen)).sum::<u64>();
+    let seconds = duration.as_secs_f64();
+    println!(
+        "received            {:.0} parts/s, {:.0} playlists/s, {:.1} Mbit/s",
+        total(|seen| seen.parts) as f64 / seconds,
+        total(|seen| seen.playlists) as f64 / seconds,
+        total(|seen| seen.bytes) as f64 * 8.0 / seconds / 1e6
+    );
+    println!("missed              {} parts", total(|seen| seen.missed));
+    let latencies = all.iter().flat_map(|(_, seen)| &seen.latencies);
+    let mut latencies: Vec<Duration> = latencies.copied().collect();
+    latencies.sort();
+    line("behind the encoder", &latencies);
 }
 
 /// What all peers share.

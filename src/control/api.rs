@@ -16,7 +16,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::auth::{Authority, Denied};
 use super::participants::ParticipantDetail;
 use crate::problem::Problem;
-use crate::room::{BroadcastId, Command, MediaKind, ParticipantId, Refused, Role, RoomId};
+use crate::room::{
+    BroadcastId, Command, MediaKind, ParticipantId, Refused, Role, RoomId, Transition,
+};
 
 /// What the routes ask of the house.
 pub trait House: Send + Sync + 'static {
@@ -53,6 +55,8 @@ pub struct RoomView {
     pub layout: String,
     /// Who is shown large, whoever speaks.
     pub pinned: Option<ParticipantId>,
+    /// How the program changes.
+    pub transition: Transition,
     /// What the last broadcast left behind, once it can be played.
     pub last_recording: Option<BroadcastId>,
 }
@@ -202,6 +206,7 @@ async fn stop(
 #[serde(deny_unknown_fields)]
 struct Direction {
     layout: Option<String>,
+    transition: Option<Transition>,
     /// `null` lets whoever speaks be large again.
     #[serde(default, deserialize_with = "named")]
     pinned: Option<Option<ParticipantId>>,
@@ -234,8 +239,10 @@ async fn direct(
     if api.house.room(&room).is_none() {
         return Err(no_room(&room));
     }
+    let transition = direction.transition.map(Command::SetTransition);
     let layout = direction.layout.map(Command::SetLayout);
-    let commands = layout.into_iter().chain(direction.pinned.map(Command::Pin));
+    let commands = transition.into_iter().chain(layout);
+    let commands = commands.chain(direction.pinned.map(Command::Pin));
     api.house
         .direct(&room, commands.collect())
         .map_err(refused)?;

@@ -1,5 +1,8 @@
 //! What this machine's GStreamer can do, asked by the server before it takes publishers.
 
+use anyhow::Context;
+use gst::prelude::*;
+
 use crate::program::core::ladder::Ladder;
 use crate::program::core::wire::Abilities;
 use crate::room::Codec;
@@ -8,7 +11,6 @@ use crate::room::Codec;
 const NEEDED: &[&str] = &[
     "aacparse",
     "appsink",
-    "appsrc",
     "audioconvert",
     "audiomixer",
     "audioresample",
@@ -37,19 +39,16 @@ const VIDEO_CODECS: &[(Codec, &[&str])] = &[
     (Codec::Av1, &["rtpav1depay", "av1dec"]),
 ];
 
-/// Looks, and makes nothing.
+/// An encoder that makes these works.
+const TRIED_FRAMES: u32 = 5;
+const TRIED_FOR: gst::ClockTime = gst::ClockTime::from_seconds(5);
+
+/// Looks, and tries the encoder.
 pub fn abilities(ladder: &Ladder) -> anyhow::Result<Abilities> {
     gst::init()?;
     let has = |name: &&&str| gst::ElementFactory::find(name).is_some();
-    let encoder = ladder
-        .encoder
-        .element
-        .split_whitespace()
-        .next()
-        .unwrap_or_default();
     let mut missing: Vec<String> = NEEDED
         .iter()
-        .chain(&[encoder])
         .filter(|name| !has(name))
         .map(|name| (*name).to_owned())
         .collect();
@@ -63,5 +62,32 @@ pub fn abilities(ladder: &Ladder) -> anyhow::Result<Abilities> {
         .map(|(codec, _)| *codec)
         .chain([Codec::Opus])
         .collect();
-    Ok(Abilities { codecs, missing })
+    Ok(Abilities {
+        codecs,
+        missing,
+        encoder_fault: try_encoder(ladder).err().map(|error| format!("{error:#}")),
+    })
+}
+
+/// Encodes some frames: an element that is there may still have no hardware to work on.
+fn try_encoder(ladder: &Ladder) -> anyhow::Result<()> {
+    let top = ladder.video.first().context("a ladder without video")?;
+    let pipeline = gst::parse::launch(&format!(
+        "videotestsrc num-buffers={TRIED_FRAMES} ! video/x-raw,format=I420,width={},height={},framerate={}/1 \
+         ! {} ! h264parse ! fakesink sync=false",
+        top.width_px,
+        top.height_px,
+        ladder.fps,
+        ladder.encoder.description(top.bitrate_bps),
+    ))?;
+    let bus = pipeline.bus().context("no bus")?;
+    pipeline.set_state(gst::State::Playing)?;
+    let ends = [gst::MessageType::Eos, gst::MessageType::Error];
+    let end = bus.timed_pop_filtered(TRIED_FOR, &ends);
+    let _ = pipeline.set_state(gst::State::Null);
+    match end.as_ref().map(|message| message.view()) {
+        Some(gst::MessageView::Eos(_)) => Ok(()),
+        Some(gst::MessageView::Error(error)) => Err(error.error().into()),
+        _ => anyhow::bail!("it encodes nothing within {TRIED_FOR}"),
+    }
 }

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use gst::prelude::*;
 
+use super::motion::{Motion, Transition};
 use crate::program::core::layout::{Card, Tile};
 
 /// What is written, in which size: another size is another card.
@@ -19,6 +20,7 @@ pub struct CardBranch {
     bin: gst::Bin,
     mixer: gst::Element,
     mixer_pad: gst::Pad,
+    motion: Motion,
 }
 
 impl Look {
@@ -38,6 +40,7 @@ impl CardBranch {
         fps: u32,
         pipeline: &gst::Pipeline,
         mixer: &gst::Element,
+        transition: Transition,
     ) -> anyhow::Result<Self> {
         let (text, colour, font) = match card {
             Card::Name(name) => (
@@ -78,13 +81,15 @@ impl CardBranch {
         let mixer_pad = mixer
             .request_pad_simple("sink_%u")
             .context("no mixer pad")?;
-        let branch = Self {
+        let motion = Motion::new(&mixer_pad)?;
+        let mut branch = Self {
+            motion,
             look: Look::of(card, tile),
             bin,
             mixer: mixer.clone(),
             mixer_pad,
         };
-        branch.place(tile);
+        branch.place(tile, transition);
         let output = branch.bin.static_pad("src").context("no output")?;
         // Its times begin at 0, and the canvas' did long ago. The mixer takes them one by one.
         let now = pipeline.current_running_time().unwrap_or_default();
@@ -98,13 +103,12 @@ impl CardBranch {
         self.look == Look::of(card, tile)
     }
 
-    pub fn place(&self, tile: &Tile) {
-        let pad = &self.mixer_pad;
-        pad.set_property("xpos", tile.x_px as i32);
-        pad.set_property("ypos", tile.y_px as i32);
+    pub fn place(&mut self, tile: &Tile, transition: Transition) {
         // A name stands on a picture, and initials in its place.
         let above = u32::from(matches!(self.look.card, Card::Name(_)));
-        pad.set_property("zorder", super::input::z(tile) + above);
+        let z = super::input::z(tile) + above;
+        self.mixer_pad.set_property("zorder", z);
+        self.motion.go(Some(*tile), transition);
     }
 
     pub fn remove(self, pipeline: &gst::Pipeline) {

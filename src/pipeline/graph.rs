@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use gst::prelude::*;
 
 use super::card::CardBranch;
 use super::input::{self, Branch};
+use super::motion::Transition;
 use super::parts::{self, Grid};
 use super::rtp::{self, Payloaded};
 use super::run::Outbox;
@@ -22,6 +24,8 @@ use crate::room::MediaKind;
 /// How long the mixers wait for an input that is late: its jitter buffer, and decoding.
 const UPSTREAM_LATENCY: gst::ClockTime =
     gst::ClockTime::from_mseconds(input::JITTER_MS as u64 + 40);
+/// A picture that is to be seen is waited for so long: a key frame of it, asked for anew.
+const SHOWN_WITHIN: Duration = Duration::from_millis(700);
 /// What the encoders still hold is given this long to come out at the end.
 const FINISH_WITHIN: Duration = Duration::from_secs(3);
 /// Sound whose times are off by more is moved: half of what an ear tells apart from its picture.
@@ -39,12 +43,22 @@ pub struct Graph {
     inputs: BTreeMap<InputId, Branch>,
     lip_sync: LipSync,
     tiles: Vec<(InputId, Tile)>,
+    /// What is to be seen as soon as it is there.
+    next: Option<Next>,
+    /// Inputs to remove then.
+    leaving: Vec<InputId>,
+    position: Arc<Mutex<gst::ClockTime>>,
     cards: Vec<CardBranch>,
     fps: u32,
     canvas_px: (u32, u32),
     /// By rendition.
     payloaded: BTreeMap<String, Payloaded>,
     outbox: Outbox,
+}
+
+struct Next {
+    canvas: Canvas,
+    at_latest: Instant,
 }
 
 impl Graph {
@@ -65,6 +79,7 @@ impl Graph {
         let aac = find("aac")?.static_pad("src").context("no source pad")?;
         aac.set_offset(-AudioEncoder::find().delay_ns());
 
+        let position = note_position(&find("program")?)?;
         let grid = Grid::new(start.segment, start.part);
         parts::force_key_frames(&find("program")?, &grid)?;
         let ladder = &start.ladder;
@@ -93,6 +108,9 @@ impl Graph {
             inputs,
             lip_sync: LipSync::default(),
             tiles,
+            next: None,
+            leaving: Vec::new(),
+            position,
             cards: Vec::new(),
             fps: ladder.fps,
             canvas_px: ladder.canvas_px(),
@@ -120,7 +138,7 @@ impl Graph {
     }
 
     pub fn add_input(&mut self, spec: &InputSpec) -> anyhow::Result<()> {
-        self.remove_input(spec.id);
+        self.take_away(spec.id);
         let mixer = match spec.codec.kind() {
             MediaKind::Video => &self.compositor,
             MediaKind::Audio => &self.audio_mixer,
@@ -130,38 +148,89 @@ impl Graph {
             Ok(branch) => {
                 self.lip_sync.add(spec);
                 self.inputs.insert(spec.id, branch);
-                self.place();
             }
             Err(error) => eprintln!("input {:?} is left out: {error:#}", spec.id),
         }
         Ok(())
     }
 
+    /// Now, or when the next picture is there for which it makes room.
     pub fn remove_input(&mut self, id: InputId) {
+        let is_seen = self.tiles.iter().any(|(input, _)| *input == id);
+        match self.inputs.get(&id) {
+            Some(branch) if is_seen && self.next.is_some() => {
+                branch.freeze();
+                self.leaving.push(id);
+            }
+            _ => self.take_away(id),
+        }
+    }
+
+    fn take_away(&mut self, id: InputId) {
+        self.leaving.retain(|leaving| *leaving != id);
         if let Some(branch) = self.inputs.remove(&id) {
             branch.remove(&self.pipeline);
             self.lip_sync.remove(id);
         }
     }
 
+    /// As soon as all of it is there: until then the audience sees what was there before, not a
+    /// hole. A picture that does not come in time is not waited for.
     pub fn show(&mut self, canvas: Canvas) -> anyhow::Result<()> {
+        let is_first = self.tiles.is_empty() && self.cards.is_empty();
+        let before = self.next.take().map(|next| next.at_latest);
+        let at_latest = before.unwrap_or_else(|| Instant::now() + SHOWN_WITHIN);
+        if is_first || self.is_there(&canvas) {
+            return self.change(canvas);
+        }
+        self.next = Some(Next { canvas, at_latest });
+        Ok(())
+    }
+
+    /// Shows what is due; called often.
+    pub fn handle_time(&mut self) -> anyhow::Result<()> {
+        let is_due = |next: &Next| Instant::now() >= next.at_latest || self.is_there(&next.canvas);
+        if self.next.as_ref().is_some_and(is_due)
+            && let Some(Next { canvas, .. }) = self.next.take()
+        {
+            self.change(canvas)?;
+        }
+        Ok(())
+    }
+
+    /// Inputs that could not be made will never be.
+    fn is_there(&self, canvas: &Canvas) -> bool {
+        let mut inputs = canvas.tiles.iter().map(|(id, _)| self.inputs.get(id));
+        inputs.all(|branch| branch.is_none_or(Branch::has_begun))
+    }
+
+    fn change(&mut self, canvas: Canvas) -> anyhow::Result<()> {
+        let position = self.position.lock();
+        let transition = Transition {
+            begins: position.map_or(gst::ClockTime::ZERO, |position| *position),
+            takes: canvas.transition,
+        };
         self.tiles = canvas.tiles;
-        self.place();
-        self.lay_cards(&canvas.cards);
+        self.place(transition);
+        self.lay_cards(&canvas.cards, transition);
+        for id in std::mem::take(&mut self.leaving) {
+            self.take_away(id);
+        }
         self.paint(canvas.background)
     }
 
     /// Cards that stand already are only moved.
-    fn lay_cards(&mut self, cards: &[(Card, Tile)]) {
+    fn lay_cards(&mut self, cards: &[(Card, Tile)], transition: Transition) {
         let mut before = std::mem::take(&mut self.cards);
         for (card, tile) in cards {
             if let Some(at) = before.iter().position(|branch| branch.is(card, tile)) {
-                let branch = before.swap_remove(at);
-                branch.place(tile);
+                let mut branch = before.swap_remove(at);
+                branch.place(tile, transition);
                 self.cards.push(branch);
                 continue;
             }
-            match CardBranch::new(card, tile, self.fps, &self.pipeline, &self.compositor) {
+            let (pipeline, mixer) = (&self.pipeline, &self.compositor);
+            match CardBranch::new(card, tile, self.fps, pipeline, mixer, transition) {
                 Ok(branch) => self.cards.push(branch),
                 // A name that is not shown is no reason to end the program.
                 Err(error) => eprintln!("{card:?} is left out: {error:#}"),
@@ -233,16 +302,30 @@ impl Graph {
         let _ = self.pipeline.set_state(gst::State::Null);
     }
 
-    fn place(&self) {
-        for (id, branch) in &self.inputs {
+    fn place(&mut self, transition: Transition) {
+        for (id, branch) in &mut self.inputs {
             let tile = self
                 .tiles
                 .iter()
                 .find(|(input, _)| input == id)
                 .map(|(_, tile)| *tile);
-            branch.place(tile);
+            branch.place(tile, transition);
         }
     }
+}
+
+/// The running time of the newest frame.
+fn note_position(tee: &gst::Element) -> anyhow::Result<Arc<Mutex<gst::ClockTime>>> {
+    let position = Arc::new(Mutex::new(gst::ClockTime::ZERO));
+    let noted = position.clone();
+    let pad = tee.static_pad("sink").context("no sink pad")?;
+    parts::watch_buffers(&pad, move |_, _, time| {
+        if let Ok(mut position) = noted.lock() {
+            *position = time;
+        }
+        gst::PadProbeReturn::Ok
+    })?;
+    Ok(position)
 }
 
 /// The graph in GStreamer's own words.
@@ -282,16 +365,11 @@ fn description(start: &Start) -> anyhow::Result<String> {
         } else {
             scaler(video, ladder.fps)
         };
-        let bitrate_kbps = (video.bitrate_bps / 1000).to_string();
-        let encoder = ladder
-            .encoder
-            .element
-            .replace("{bitrate_kbps}", &bitrate_kbps);
+        let encoder = ladder.encoder.description(video.bitrate_bps);
         text += &format!(
             "program. ! queue name=to-{name} max-size-buffers=4 max-size-bytes=0 max-size-time=0 ! {scaled} {encoder} \
-             ! {} ! tee name=coded-{name} {} coded-{name}. ! h264parse config-interval=0 name=cut-{name} ! {} \
+             ! tee name=coded-{name} {} coded-{name}. ! h264parse config-interval=0 name=cut-{name} ! {} \
              ! appsink name=out-{name} sync=false async=false ",
-            ladder.encoder.caps,
             rtp::of_picture(&format!("coded-{}", video.name), &video.name),
             muxer(),
             name = video.name,

@@ -1,16 +1,18 @@
 //! A publisher's track on its way into the mix: jitter buffer, depayloader, decoder, mixer pad.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytes::Bytes;
 use gst::prelude::*;
 
+use super::motion::{Motion, Transition};
 use super::run::Outbox;
 use crate::program::core::layout::{Fit, Tile};
 use crate::program::core::lip_sync::Seen;
-use crate::program::core::wire::{FromChild, InputId, InputSpec};
+use crate::program::core::wire::{FromChild, InputSpec};
 use crate::room::{Codec, MediaKind};
 
 /// How long a late packet is waited for; paid only when one is late.
@@ -30,7 +32,8 @@ const LEAST_LEFT: f64 = 0.7;
 
 pub struct Branch {
     bin: gst::Bin,
-    source: gst_app::AppSrc,
+    /// Leads into the jitter buffer: a source element would be one more thread for each input.
+    entry: gst::Pad,
     mixer: gst::Element,
     mixer_pad: gst::Pad,
     kind: MediaKind,
@@ -38,6 +41,9 @@ pub struct Branch {
     last_seen: Arc<Mutex<Option<Seen>>>,
     delay: Arc<Mutex<Duration>>,
     crop: Option<Crop>,
+    /// Of a picture.
+    motion: Option<Motion>,
+    has_begun: Arc<AtomicBool>,
 }
 
 impl Branch {
@@ -51,28 +57,40 @@ impl Branch {
         let bin = gst::parse::bin_from_description(&description(spec), true)?;
         let label = spec.id.label();
         bin.set_property("name", &label);
-        let source = bin
-            .by_name(&format!("{label}-source"))
-            .and_then(|element| element.downcast::<gst_app::AppSrc>().ok())
-            .context("no source")?;
-        if kind == MediaKind::Video {
-            pass_on_key_frame_requests(&source, spec.id, outbox)?;
-        }
         let jitter_buffer = bin.by_name(&label).context("no jitter buffer")?;
+        let entry = entry(spec, kind, outbox);
         let (last_seen, delay) = Default::default();
         note_what_leaves(&jitter_buffer, &last_seen, &delay)?;
         pipeline.add(&bin)?;
+        // Not before: what is added is unlinked.
+        let way_in = bin.static_pad("sink").context("no way in")?;
+        entry.link_full(&way_in, gst::PadLinkCheck::empty())?;
         let mixer_pad = mixer
             .request_pad_simple("sink_%u")
             .context("no mixer pad")?;
         if kind == MediaKind::Video {
             mixer_pad.set_property_from_str("sizing-policy", "keep-aspect-ratio");
+            let mut scaling = gst_video::VideoConverterConfig::new();
+            scaling.set_resampler_method(gst_video::VideoResamplerMethod::Linear);
+            mixer_pad.set_property("converter-config", gst::Structure::from(scaling));
         }
         let crop = bin.by_name("crop").map(Crop::new).transpose()?;
+        let motion = match kind {
+            MediaKind::Video => Some(Motion::new(&mixer_pad)?),
+            MediaKind::Audio => None,
+        };
+        let has_begun: Arc<AtomicBool> = Arc::default();
+        let begins = has_begun.clone();
+        mixer_pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            begins.store(true, Ordering::Relaxed);
+            gst::PadProbeReturn::Remove
+        });
         let branch = Self {
             crop,
+            motion,
+            has_begun,
             bin,
-            source,
+            entry,
             mixer: mixer.clone(),
             mixer_pad,
             kind,
@@ -80,10 +98,10 @@ impl Branch {
             last_seen,
             delay,
         };
-        branch.place(None);
         let output = branch.bin.static_pad("src").context("no output")?;
         output.link(&branch.mixer_pad)?;
         branch.bin.sync_state_with_parent()?;
+        begin(&branch.entry, spec)?;
         Ok(branch)
     }
 
@@ -93,8 +111,8 @@ impl Branch {
         if let Some(buffer) = buffer.get_mut() {
             buffer.set_pts(gst::ClockTime::try_from(arrival).ok());
         }
-        // Fails only while the branch is being removed.
-        let _ = self.source.push_buffer(buffer);
+        // Fails while the branch is being removed, and after an error, of which the bus tells.
+        let _ = self.entry.push(buffer);
     }
 
     /// The newest packet that left the jitter buffer.
@@ -111,23 +129,31 @@ impl Branch {
         self.jitter_buffer.set_property("ts-offset", delay_ns);
     }
 
+    /// Whether there is anything of it to be seen or heard.
+    pub fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::Relaxed)
+    }
+
     /// Shows the picture in its tile, or not at all.
-    pub fn place(&self, tile: Option<Tile>) {
-        if self.kind == MediaKind::Audio {
+    pub fn place(&mut self, tile: Option<Tile>, transition: Transition) {
+        let Some(motion) = &mut self.motion else {
             return;
-        }
-        let pad = &self.mixer_pad;
-        pad.set_property("alpha", if tile.is_some() { 1.0f64 } else { 0.0 });
+        };
         if let Some(tile) = tile {
-            pad.set_property("xpos", tile.x_px as i32);
-            pad.set_property("ypos", tile.y_px as i32);
-            pad.set_property("width", tile.width_px as i32);
-            pad.set_property("height", tile.height_px as i32);
-            pad.set_property("zorder", z(&tile));
+            self.mixer_pad.set_property("zorder", z(&tile));
             if let Some(crop) = &self.crop {
                 crop.fit(tile);
             }
         }
+        motion.go(tile, transition);
+    }
+
+    /// Nothing more comes, and the mixer goes on with the last picture, without waiting for more.
+    pub fn freeze(&self) {
+        if self.kind == MediaKind::Video {
+            self.mixer_pad.set_property("repeat-after-eos", true);
+        }
+        self.entry.push_event(gst::event::Eos::new());
     }
 
     pub fn remove(self, pipeline: &gst::Pipeline) {
@@ -256,7 +282,7 @@ fn cut((width, height): (f64, f64), tile: Tile) -> (i32, i32) {
     }
 }
 
-/// The branch in GStreamer's own words; its one loose end becomes the bin's output.
+/// The branch in GStreamer's own words; its loose ends become the bin's input and output.
 fn description(spec: &InputSpec) -> String {
     let decoder = match spec.codec {
         Codec::H264 => {
@@ -267,24 +293,16 @@ fn description(spec: &InputSpec) -> String {
         Codec::Av1 => "rtpav1depay wait-for-keyframe=true request-keyframe=true ! av1dec",
         Codec::Opus => "rtpopusdepay ! opusdec plc=true",
     };
-    let (media, convert) = match spec.codec.kind() {
-        MediaKind::Video => ("video", "videocrop name=crop !"),
-        MediaKind::Audio => (
-            "audio",
-            "audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=2 !",
-        ),
+    let convert = match spec.codec.kind() {
+        MediaKind::Video => "videocrop name=crop !",
+        MediaKind::Audio => "audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=2 !",
     };
     let queue_ns = MAX_QUEUED.nseconds();
-    // Each of the three has a thread of its own, which has its name.
+    // Both have a thread of their own, which has their name.
     let label = spec.id.label();
     format!(
-        "appsrc name={label}-source is-live=true format=time max-bytes=4000000 leaky-type=downstream \
-         caps=application/x-rtp,media={media},encoding-name={},clock-rate={},payload={} \
-         ! rtpjitterbuffer name={label} latency={JITTER_MS} drop-on-latency=true do-lost=true ! {decoder} ! {convert} \
+        "rtpjitterbuffer name={label} latency={JITTER_MS} drop-on-latency=true do-lost=true ! {decoder} ! {convert} \
          queue name={label}-queue max-size-buffers=0 max-size-bytes=0 max-size-time={queue_ns} leaky=downstream",
-        spec.codec.encoding_name(),
-        spec.clock_rate,
-        spec.payload_type,
     )
 }
 
@@ -314,31 +332,57 @@ fn note_what_leaves(
     Ok(())
 }
 
-/// The depayloader asks upstream for a key frame at the start and after a loss; upstream is the
-/// parent, then the publisher.
-fn pass_on_key_frame_requests(
-    source: &gst_app::AppSrc,
-    input: InputId,
-    outbox: Outbox,
-) -> anyhow::Result<()> {
-    let pad = source.static_pad("src").context("no source pad")?;
-    let last = std::sync::Mutex::new(None::<std::time::Instant>);
-    // The first frame to come may be any: ask at once.
-    let _ = outbox.try_send(FromChild::KeyFrameWanted { input });
-    pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
-        let asked = info
-            .event()
-            .and_then(|event| event.structure())
-            .is_some_and(|structure| structure.name() == "GstForceKeyUnit");
-        if asked
-            && let Ok(mut last) = last.lock()
-            && last.is_none_or(|at| at.elapsed() >= KEY_FRAME_EVERY)
-        {
-            *last = Some(std::time::Instant::now());
-            let _ = outbox.try_send(FromChild::KeyFrameWanted { input });
-        }
-        gst::PadProbeReturn::Ok
-    });
+/// The pad that packets are pushed from. The depayloader asks upstream for a key frame at the start
+/// and after a loss; upstream is the parent, then the publisher.
+fn entry(spec: &InputSpec, kind: MediaKind, outbox: Outbox) -> gst::Pad {
+    let input = spec.id;
+    let last = Mutex::new(None::<Instant>);
+    if kind == MediaKind::Video {
+        // The first frame to come may be any: ask at once.
+        let _ = outbox.try_send(FromChild::KeyFrameWanted { input });
+    }
+    gst::Pad::builder(gst::PadDirection::Src)
+        .name("entry")
+        .query_function(|pad, parent, query| match query.view_mut() {
+            gst::QueryViewMut::Latency(latency) => {
+                latency.set(true, gst::ClockTime::ZERO, gst::ClockTime::NONE);
+                true
+            }
+            _ => gst::Pad::query_default(pad, parent, query),
+        })
+        .event_function(move |pad, parent, event| {
+            let asked = event
+                .structure()
+                .is_some_and(|structure| structure.name() == "GstForceKeyUnit");
+            if asked
+                && let Ok(mut last) = last.lock()
+                && last.is_none_or(|at| at.elapsed() >= KEY_FRAME_EVERY)
+            {
+                *last = Some(Instant::now());
+                let _ = outbox.try_send(FromChild::KeyFrameWanted { input });
+            }
+            asked || gst::Pad::event_default(pad, parent, event)
+        })
+        .build()
+}
+
+/// What must come before the first packet.
+fn begin(entry: &gst::Pad, spec: &InputSpec) -> anyhow::Result<()> {
+    let media = match spec.codec.kind() {
+        MediaKind::Video => "video",
+        MediaKind::Audio => "audio",
+    };
+    let caps = gst::Caps::builder("application/x-rtp")
+        .field("media", media)
+        .field("encoding-name", spec.codec.encoding_name())
+        .field("clock-rate", spec.clock_rate as i32)
+        .field("payload", i32::from(spec.payload_type))
+        .build();
+    entry.set_active(true)?;
+    entry.push_event(gst::event::StreamStart::new(&spec.id.label()));
+    entry.push_event(gst::event::Caps::new(&caps));
+    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    entry.push_event(gst::event::Segment::new(&segment));
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! The child's side of the program, and with [`source`] the only user of GStreamer.
 //!
 //! Read [`run`] (messages in and out), [`graph`] (the clock, the canvas, the ladder), [`input`]
-//! (a publisher's track on its way in), `card` (names and initials), `crash` (whose thread it was), [`parts`] (the grid that cuts, and what is cut)
+//! (a publisher's track on its way in), `card` (names and initials), `motion` (how pictures get to their places),
+//! `crash` (whose thread it was), [`parts`] (the grid that cuts, and what is cut)
 //! and `rtp` (the program for who plays it by WHEP).
 //! [`source`] is the client's: what `amphi publish` sends.
 
@@ -10,6 +11,7 @@ mod card;
 mod crash;
 mod graph;
 mod input;
+mod motion;
 mod parts;
 mod rtp;
 mod run;

@@ -1,6 +1,6 @@
 //! Messages from the parent move the graph; what the graph makes goes back.
 
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -20,6 +20,9 @@ use crate::program::core::wire::{self, FromChild, InputId, LENGTH, ToChild};
 /// waits too, and the parent will end this process.
 const MAX_WAITING: usize = 512;
 
+/// Some tens of packets.
+const READ_AT_ONCE: usize = 64 << 10;
+
 /// Of stacks and arenas that are never filled.
 const RESERVED_BYTES: u64 = 2 << 30;
 
@@ -35,13 +38,14 @@ pub fn run() -> anyhow::Result<()> {
         .as_fd()
         .try_clone_to_owned()
         .context("standard input")?;
-    let mut incoming = UnixStream::from(socket);
+    let incoming = UnixStream::from(socket);
     let outgoing = incoming
         .try_clone()
         .context("amphi pipeline is started by the server")?;
     let (outbox, frames) = sync_channel(MAX_WAITING);
     let writer = std::thread::spawn(move || write_frames(outgoing, &frames));
 
+    let mut incoming = BufReader::with_capacity(READ_AT_ONCE, incoming);
     let ended = work(&mut incoming, outbox.clone());
     if let Err(error) = &ended {
         let _ = outbox.send(FromChild::LastWord(format!("{error:#}")));
@@ -70,7 +74,7 @@ pub fn tell_abilities() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn work(incoming: &mut UnixStream, outbox: Outbox) -> anyhow::Result<()> {
+fn work(incoming: &mut impl Read, outbox: Outbox) -> anyhow::Result<()> {
     crash::name_the_thread().context("signal handlers")?;
     gst::init().context("GStreamer")?;
     gstfmp4::plugin_register_static().context("cmafmux")?;
@@ -82,6 +86,7 @@ fn work(incoming: &mut UnixStream, outbox: Outbox) -> anyhow::Result<()> {
     graph.play(start.base_time)?;
     let ended = watch(graph.bus(), outbox);
     while let Some(message) = read_message(incoming)? {
+        graph.handle_time()?;
         match message {
             ToChild::Start(_) => anyhow::bail!("a second Start"),
             ToChild::AddInput(spec) => graph.add_input(&spec)?,
@@ -117,7 +122,7 @@ fn limit_memory(bytes: u64) {
 }
 
 /// `None` at the end of the stream.
-fn read_message(incoming: &mut UnixStream) -> anyhow::Result<Option<ToChild>> {
+fn read_message(incoming: &mut impl Read) -> anyhow::Result<Option<ToChild>> {
     let mut word = [0; LENGTH];
     if incoming.read_exact(&mut word).is_err() {
         return Ok(None);

@@ -425,14 +425,17 @@ fn tell_difference(has: &Wanted, wanted: &Wanted, out: &mut Vec<u8>) {
         let missing = a.iter().filter(|(id, spec)| b.get(id) != Some(spec));
         missing.map(|(_, spec)| spec.clone()).collect::<Vec<_>>()
     };
-    for gone in changed(&has.inputs, &wanted.inputs) {
-        put(&ToChild::RemoveInput(gone.id), out);
-    }
     for new in changed(&wanted.inputs, &has.inputs) {
         put(&ToChild::AddInput(new), out);
     }
     if has.canvas != wanted.canvas {
         put(&ToChild::Show(wanted.canvas.clone()), out);
+    }
+    // Last, so that they may be seen until what is to be seen instead is there.
+    for gone in has.inputs.keys() {
+        if !wanted.inputs.contains_key(gone) {
+            put(&ToChild::RemoveInput(*gone), out);
+        }
     }
     if has.rtp != wanted.rtp {
         put(&ToChild::SendRtp(wanted.rtp), out);

@@ -66,29 +66,16 @@ impl Feed {
         }))
     }
 
-    pub fn add_input(&self, spec: InputSpec) {
-        self.0.wanted.send_modify(|wanted| {
-            wanted.inputs.insert(spec.id, spec);
-        });
-    }
-
-    pub fn remove_input(&self, id: InputId) {
-        self.0.wanted.send_modify(|wanted| {
-            wanted.inputs.remove(&id);
-            wanted.canvas.tiles.retain(|(input, _)| *input != id);
-        });
-    }
-
     /// Width and height of what is composed.
     pub fn canvas_px(&self) -> (u32, u32) {
         self.0.canvas_px
     }
 
-    /// What is to be seen from now on.
-    pub fn show(&self, canvas: Canvas) {
+    /// The inputs from now on, and what is to be seen of them.
+    pub fn compose(&self, inputs: BTreeMap<InputId, InputSpec>, canvas: Canvas) {
         self.0.wanted.send_if_modified(|wanted| {
-            let changed = wanted.canvas != canvas;
-            wanted.canvas = canvas;
+            let changed = wanted.canvas != canvas || wanted.inputs != inputs;
+            (wanted.inputs, wanted.canvas) = (inputs, canvas);
             changed
         });
     }

@@ -2,6 +2,7 @@
 
 use super::id::{BroadcastId, ParticipantId};
 use super::participant::{Role, Session, Track, TrackNumber};
+use super::stage::Transition;
 
 /// A change asked of a room, or something that happened to one of its connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub enum Command {
     Lost(Session),
     /// Arranges the program by this layout.
     SetLayout(String),
+    /// How the program changes from now on.
+    SetTransition(Transition),
     /// Shows someone large, whoever speaks; `None`: who speaks.
     Pin(Option<ParticipantId>),
     /// Takes someone into the program, or out of it.

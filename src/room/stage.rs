@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::id::ParticipantId;
 
 /// Layouts by name; `grid` is always one of them.
@@ -17,6 +19,17 @@ pub struct Stage {
     last_speaker: Option<ParticipantId>,
     /// In the room, and not in the program.
     off: BTreeSet<ParticipantId>,
+    transition: Transition,
+}
+
+/// How the program gets from one picture to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transition {
+    Cut,
+    /// Pictures move to their places.
+    #[default]
+    Animate,
 }
 
 impl Default for Stage {
@@ -26,6 +39,7 @@ impl Default for Stage {
             pinned: None,
             last_speaker: None,
             off: BTreeSet::new(),
+            transition: Transition::default(),
         }
     }
 }
@@ -33,6 +47,14 @@ impl Default for Stage {
 impl Stage {
     pub fn layout(&self) -> &str {
         &self.layout
+    }
+
+    pub fn transition(&self) -> Transition {
+        self.transition
+    }
+
+    pub(super) fn set_transition(&mut self, transition: Transition) {
+        self.transition = transition;
     }
 
     pub fn pinned(&self) -> Option<ParticipantId> {

@@ -221,6 +221,7 @@ impl Room {
                     }
                 }
             }
+            Command::SetTransition(transition) => self.stage.set_transition(transition),
             Command::SetLayout(name) => {
                 if !self.settings.layouts.contains(&name) {
                     let known = self.settings.layouts.join(", ");

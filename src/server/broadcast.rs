@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
@@ -16,7 +16,9 @@ use crate::hls::{self, ClosedSegment, Live};
 use crate::program::core::layout::{Arrangement, Source, arrange, card};
 use crate::program::core::wire::Canvas;
 use crate::program::{self, Card, Feed, InputId, InputSpec, Layout, Program};
-use crate::room::{BroadcastId, Command, MediaKind, ParticipantId, Session, TrackNumber};
+use crate::room::{
+    BroadcastId, Command, MediaKind, ParticipantId, Session, TrackNumber, Transition,
+};
 use crate::rtc::core::TrackInfo;
 use crate::rtc::roster;
 use crate::vod;
@@ -41,6 +43,9 @@ pub struct Member {
     /// What they send now, and is to be seen or heard.
     pub tracks: Vec<(TrackKey, Staged)>,
 }
+
+/// How long pictures take to move to their places.
+const ANIMATION: Duration = Duration::from_millis(300);
 
 /// A place on the canvas is of a participant's camera, or of their screen.
 type Place = (ParticipantId, bool);
@@ -133,7 +138,7 @@ impl Broadcast {
     }
 
     /// Makes the program what is on stage, in the order of the stage, by this layout.
-    pub fn put_on_stage(&mut self, cast: &[Member], layout: &str) {
+    pub fn put_on_stage(&mut self, cast: &[Member], layout: &str, transition: Transition) {
         let layouts = self.layouts.clone();
         let named = layouts.iter().find(|known| known.name == layout);
         let Some(layout) = named.or(layouts.first()) else {
@@ -166,7 +171,14 @@ impl Broadcast {
         let tracks = cast.iter().flat_map(|member| &member.tracks);
         let wanted: Vec<&(TrackKey, Staged)> = tracks.filter(is_wanted).collect();
         self.set_inputs(&wanted);
-        self.show(cast, layout, &pictures);
+        let mut canvas = self.canvas(cast, layout, &pictures);
+        canvas.transition = match transition {
+            Transition::Cut => Duration::ZERO,
+            Transition::Animate => ANIMATION,
+        };
+        let specs = self.inputs.values();
+        let specs = specs.map(|(id, staged)| (*id, spec(*id, staged)));
+        self.feed.compose(specs.collect(), canvas);
     }
 
     /// The next time, nobody keeps the place of before.
@@ -177,36 +189,24 @@ impl Broadcast {
     fn set_inputs(&mut self, wanted: &[&(TrackKey, Staged)]) {
         let is_wanted =
             |key: &TrackKey, now: &Staged| wanted.iter().any(|(k, w)| k == key && w == now);
-        let gone = self.inputs.iter();
-        let gone: Vec<TrackKey> = gone
-            .filter(|(key, (_, now))| !is_wanted(key, now))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in gone {
-            if let Some((input, _)) = self.inputs.remove(&key) {
-                self.feed.remove_input(input);
-            }
-        }
+        self.inputs.retain(|key, (_, now)| is_wanted(key, now));
         for (key, staged) in wanted {
             if self.inputs.contains_key(key) {
                 continue;
             }
             let input = InputId(self.next_input);
             self.next_input += 1;
-            self.feed.add_input(InputSpec {
-                id: input,
-                group: staged.session.0,
-                codec: staged.info.codec,
-                payload_type: staged.info.payload_type,
-                clock_rate: staged.info.clock_rate,
-                fmtp: staged.info.fmtp.clone(),
-            });
             self.inputs.insert(*key, (input, staged.clone()));
         }
     }
 
-    /// Tells the program what stands where.
-    fn show(&self, cast: &[Member], layout: &Layout, pictures: &BTreeMap<Place, TrackKey>) {
+    /// What stands where.
+    fn canvas(
+        &self,
+        cast: &[Member],
+        layout: &Layout,
+        pictures: &BTreeMap<Place, TrackKey>,
+    ) -> Canvas {
         let canvas_px = self.feed.canvas_px();
         let mut canvas = Canvas {
             background: layout.background,
@@ -232,7 +232,7 @@ impl Broadcast {
                 canvas.cards.extend(name);
             }
         }
-        self.feed.show(canvas);
+        canvas
     }
 
     /// The height at which a track's picture is shown, in pixels of the canvas; 0 when it is not.
@@ -257,6 +257,17 @@ impl Broadcast {
             .iter()
             .find(|(_, (id, _))| *id == input)
             .map(|(key, _)| *key)
+    }
+}
+
+fn spec(id: InputId, staged: &Staged) -> InputSpec {
+    InputSpec {
+        id,
+        group: staged.session.0,
+        codec: staged.info.codec,
+        payload_type: staged.info.payload_type,
+        clock_rate: staged.info.clock_rate,
+        fmtp: staged.info.fmtp.clone(),
     }
 }
 

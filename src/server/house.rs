@@ -43,6 +43,7 @@ impl api::House for House {
             participants: state.participants().len(),
             layout: state.stage().layout().to_owned(),
             pinned: state.stage().pinned(),
+            transition: state.stage().transition(),
             last_recording,
         }))
     }

@@ -549,7 +549,7 @@ impl State {
                 ..member
             })
             .collect();
-        broadcast.put_on_stage(&cast, stage.layout());
+        broadcast.put_on_stage(&cast, stage.layout(), stage.transition());
         for (session, connection) in &self.connections {
             let routes = connection.tracks.keys().filter_map(|number| {
                 let key = (*session, *number);

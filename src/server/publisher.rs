@@ -16,9 +16,6 @@ use crate::rtc::core::{
 /// The source that the program sees of a track whose layers have one each.
 const PROGRAM_SSRC: u32 = 1;
 
-/// A picture shown a little larger than its layer still looks well.
-const STRETCH_PERCENT: u32 = 115;
-
 pub struct Publisher {
     room: Arc<OpenRoom>,
     session: Session,
@@ -137,17 +134,16 @@ impl Sink for Publisher {
     }
 }
 
-/// The lowest running layer that is not stretched much at this height, or the lowest where it is not
-/// shown; else the highest.
+/// The running layer that has to be scaled least at this height, or the lowest where it is not shown.
 fn nearest(layers: &[LayerInfo], shown_px: u32) -> Option<u8> {
     let running = layers.iter().enumerate().filter(|(_, layer)| layer.running);
-    let mut running: Vec<_> = running.collect();
-    running.sort_by_key(|(_, layer)| (layer.height_px, layer.bitrate_bps));
-    let mut enough = running.iter();
-    let enough =
-        enough.find(|(_, layer)| u32::from(layer.height_px) * STRETCH_PERCENT / 100 >= shown_px);
-    let (index, _) = enough.or(running.last())?;
-    u8::try_from(*index).ok()
+    let scale = |layer: &LayerInfo| {
+        let (height, shown) = (u32::from(layer.height_px).max(1), shown_px.max(1));
+        // In thousandths, up or down.
+        height.max(shown) * 1000 / height.min(shown)
+    };
+    let nearest = running.min_by_key(|(_, layer)| (scale(layer), layer.bitrate_bps));
+    u8::try_from(nearest?.0).ok()
 }
 
 /// The packet as one of a single source.
@@ -176,9 +172,10 @@ mod tests {
         for (shown_px, index) in [
             (100, 1),
             (200, 1),
-            (240, 2),
+            (240, 1),
             (360, 2),
-            (480, 0),
+            (480, 2),
+            (561, 0),
             (1080, 0),
             (0, 1),
         ] {

@@ -25,6 +25,7 @@ use crate::config::{Config, LogFormat};
 use crate::control::auth::Authority;
 use crate::problem::Problem;
 use crate::program::ProgramSettings;
+use crate::program::core::wire::Abilities;
 use crate::room::Codec;
 use crate::{control, hls, program, rtc, vod, web};
 
@@ -68,9 +69,9 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             .with_context(|| format!("TCP {}: is another server running?", config.http.listen))?;
         let address = listener.local_addr()?;
         let archive = settings::archive(&config)?;
-        let program = settings::program(&config)?;
+        let mut program = settings::program(&config)?;
         let layouts: Vec<_> = program.layouts.iter().map(|l| l.name.clone()).collect();
-        let codecs = codecs(&program).await?;
+        let codecs = codecs(&mut program).await?;
         let failures = Arc::new(Failures::default());
         let tools = Arc::new(Tools {
             room: settings::room(&config, layouts.clone()),
@@ -180,8 +181,28 @@ fn resolve(arguments: &ServeArgs) -> anyhow::Result<(Config, Authority)> {
     Ok((config, authority))
 }
 
-/// What publishers may send.
-async fn codecs(program: &ProgramSettings) -> anyhow::Result<Vec<Codec>> {
+/// What publishers may send. An encoder that does not work here is replaced by one that does.
+async fn codecs(program: &mut ProgramSettings) -> anyhow::Result<Vec<Codec>> {
+    let mut abilities = abilities(program).await?;
+    if let Some(fault) = abilities.encoder_fault.take() {
+        let Some(ladder) = program.ladder.fall_back() else {
+            bail!("the video encoder does not work: {fault}");
+        };
+        warn!(
+            fault,
+            "program.encoder does not work on this machine: x264 encodes instead"
+        );
+        program.ladder = ladder;
+        abilities = self::abilities(program).await?;
+        if let Some(fault) = abilities.encoder_fault {
+            bail!("the video encoder does not work: {fault}");
+        }
+    }
+    info!(codecs = ?abilities.codecs, "publishers may send");
+    Ok(abilities.codecs)
+}
+
+async fn abilities(program: &ProgramSettings) -> anyhow::Result<Abilities> {
     let abilities = program::abilities(program)
         .await
         .context("the pipeline does not run here; is GStreamer 1.22 or later installed?")?;
@@ -191,8 +212,7 @@ async fn codecs(program: &ProgramSettings) -> anyhow::Result<Vec<Codec>> {
             abilities.missing.join(", ")
         );
     }
-    info!(codecs = ?abilities.codecs, "publishers may send");
-    Ok(abilities.codecs)
+    Ok(abilities)
 }
 
 fn start_log(config: &Config) -> anyhow::Result<()> {

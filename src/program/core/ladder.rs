@@ -53,11 +53,29 @@ const LADDERS: Kind = Kind {
 const ENCODERS: Kind = Kind {
     name: "encoder",
     folder: "encoders",
-    built_in: &[(
-        "x264",
-        include_str!("../../../pipelines/encoders/x264.toml"),
-    )],
+    built_in: &[
+        (
+            FALL_BACK,
+            include_str!("../../../pipelines/encoders/x264.toml"),
+        ),
+        (
+            "vaapi",
+            include_str!("../../../pipelines/encoders/vaapi.toml"),
+        ),
+        (
+            "nvenc",
+            include_str!("../../../pipelines/encoders/nvenc.toml"),
+        ),
+        ("qsv", include_str!("../../../pipelines/encoders/qsv.toml")),
+        (
+            "v4l2",
+            include_str!("../../../pipelines/encoders/v4l2.toml"),
+        ),
+    ],
 };
+
+/// The encoder that works on every machine.
+const FALL_BACK: &str = "x264";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,6 +83,15 @@ struct LadderFile {
     fps: u32,
     video: Vec<VideoRendition>,
     audio: AudioRendition,
+}
+
+impl Encoder {
+    /// GStreamer's description, for a rendition of this bitrate.
+    pub fn description(&self, bitrate_bps: u32) -> String {
+        let bitrate_kbps = (bitrate_bps / 1000).to_string();
+        let element = self.element.replace("{bitrate_kbps}", &bitrate_kbps);
+        format!("{element} ! {}", self.caps)
+    }
 }
 
 impl Ladder {
@@ -82,6 +109,15 @@ impl Ladder {
             .check()
             .map_err(|reason| FileError::Bad { file, reason })?;
         Ok(ladder)
+    }
+
+    /// The same with the encoder that works on every machine; `None` when it has that.
+    pub fn fall_back(&self) -> Option<Self> {
+        let (_, encoder) = Files::built_in().load(ENCODERS, FALL_BACK).ok()?;
+        (self.encoder != encoder).then(|| Self {
+            encoder,
+            ..self.clone()
+        })
     }
 
     /// Width and height of what is composed: the first rendition's.
@@ -145,6 +181,16 @@ mod tests {
         let ladder = Ladder::load(&Files::built_in(), "default", "x264").expect("good");
         assert_eq!(ladder.video[0].name, "720p");
         assert!(ladder.encoder.element.contains("{bitrate_kbps}"));
+    }
+
+    #[test]
+    fn every_encoder_built_in_takes_a_bitrate_and_falls_back() {
+        for (name, _) in ENCODERS.built_in {
+            let ladder = Ladder::load(&Files::built_in(), "default", name).expect(name);
+            let description = ladder.encoder.description(2_500_000);
+            assert!(description.contains("=2500"), "{name}");
+            assert_eq!(ladder.fall_back().is_none(), *name == FALL_BACK, "{name}");
+        }
     }
 
     #[test]

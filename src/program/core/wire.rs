@@ -57,6 +57,8 @@ pub struct Canvas {
     pub background: u32,
     pub tiles: Vec<(InputId, Tile)>,
     pub cards: Vec<(Card, Tile)>,
+    /// How long it takes to get there; zero is a cut.
+    pub transition: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +142,8 @@ pub struct Abilities {
     pub codecs: Vec<Codec>,
     /// Elements that every broadcast needs, and that are not there.
     pub missing: Vec<String>,
+    /// Why the ladder's encoder does not work, if it does not.
+    pub encoder_fault: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
