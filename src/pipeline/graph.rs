@@ -45,8 +45,9 @@ pub struct Graph {
     tiles: Vec<(InputId, Tile)>,
     /// What is to be seen as soon as it is there.
     next: Option<Next>,
-    /// Inputs to remove then.
+    /// Inputs to remove when the last change is over.
     leaving: Vec<InputId>,
+    last_change: Option<Change>,
     position: Arc<Mutex<gst::ClockTime>>,
     cards: Vec<CardBranch>,
     fps: u32,
@@ -54,6 +55,13 @@ pub struct Graph {
     /// By rendition.
     payloaded: BTreeMap<String, Payloaded>,
     outbox: Outbox,
+}
+
+/// A change that may still be going on.
+struct Change {
+    ends: Instant,
+    /// Pictures that it takes away.
+    hides: Vec<InputId>,
 }
 
 struct Next {
@@ -110,6 +118,7 @@ impl Graph {
             tiles,
             next: None,
             leaving: Vec::new(),
+            last_change: None,
             position,
             cards: Vec::new(),
             fps: ladder.fps,
@@ -154,11 +163,13 @@ impl Graph {
         Ok(())
     }
 
-    /// Now, or when the next picture is there for which it makes room.
+    /// Now, or when it has made room for what is to be seen instead.
     pub fn remove_input(&mut self, id: InputId) {
         let is_seen = self.tiles.iter().any(|(input, _)| *input == id);
+        let goes = |change: &Change| change.hides.contains(&id);
+        let is_going = self.last_change.as_ref().is_some_and(goes);
         match self.inputs.get(&id) {
-            Some(branch) if is_seen && self.next.is_some() => {
+            Some(branch) if is_going || (is_seen && self.next.is_some()) => {
                 branch.freeze();
                 self.leaving.push(id);
             }
@@ -189,6 +200,13 @@ impl Graph {
 
     /// Shows what is due; called often.
     pub fn handle_time(&mut self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        if self.next.is_none() && self.last_change.as_ref().is_none_or(|c| c.ends <= now) {
+            self.last_change = None;
+            for id in std::mem::take(&mut self.leaving) {
+                self.take_away(id);
+            }
+        }
         let is_due = |next: &Next| Instant::now() >= next.at_latest || self.is_there(&next.canvas);
         if self.next.as_ref().is_some_and(is_due)
             && let Some(Next { canvas, .. }) = self.next.take()
@@ -210,12 +228,16 @@ impl Graph {
             begins: position.map_or(gst::ClockTime::ZERO, |position| *position),
             takes: canvas.transition,
         };
+        let stays = |id: &InputId| canvas.tiles.iter().any(|(input, _)| input == id);
+        let before = self.tiles.iter().map(|(id, _)| *id);
+        self.last_change = Some(Change {
+            hides: before.filter(|id| !stays(id)).collect(),
+            // The mixers are that much behind.
+            ends: Instant::now() + canvas.transition + Duration::from(UPSTREAM_LATENCY),
+        });
         self.tiles = canvas.tiles;
         self.place(transition);
         self.lay_cards(&canvas.cards, transition);
-        for id in std::mem::take(&mut self.leaving) {
-            self.take_away(id);
-        }
         self.paint(canvas.background)
     }
 
@@ -303,13 +325,16 @@ impl Graph {
     }
 
     fn place(&mut self, transition: Transition) {
+        // What comes before what goes: a frame may be made in between.
+        for (id, tile) in &self.tiles {
+            if let Some(branch) = self.inputs.get_mut(id) {
+                branch.place(Some(*tile), transition);
+            }
+        }
         for (id, branch) in &mut self.inputs {
-            let tile = self
-                .tiles
-                .iter()
-                .find(|(input, _)| input == id)
-                .map(|(_, tile)| *tile);
-            branch.place(tile, transition);
+            if !self.tiles.iter().any(|(input, _)| input == id) {
+                branch.place(None, transition);
+            }
         }
     }
 }

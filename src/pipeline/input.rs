@@ -22,6 +22,8 @@ pub const JITTER_MS: u32 = 80;
 const MAX_QUEUED: gst::ClockTime = gst::ClockTime::from_mseconds(1_000);
 /// A publisher is asked for a key frame no more often, whatever the decoder wishes.
 const KEY_FRAME_EVERY: Duration = Duration::from_millis(500);
+/// A picture that leaves is behind those that come.
+const LEAVING_Z: u32 = 0;
 /// Pictures stand on the canvas' background, a name on each, and what lies over others on these.
 const PICTURES_Z: u32 = 1;
 const OVER_Z: u32 = 3;
@@ -139,11 +141,10 @@ impl Branch {
         let Some(motion) = &mut self.motion else {
             return;
         };
-        if let Some(tile) = tile {
-            self.mixer_pad.set_property("zorder", z(&tile));
-            if let Some(crop) = &self.crop {
-                crop.fit(tile);
-            }
+        let z = tile.as_ref().map_or(LEAVING_Z, z);
+        self.mixer_pad.set_property("zorder", z);
+        if let (Some(tile), Some(crop)) = (tile, &self.crop) {
+            crop.fit(tile);
         }
         motion.go(tile, transition);
     }
@@ -161,7 +162,8 @@ impl Branch {
     }
 }
 
-/// In the order that never hung: lock, stop, unlink, release, remove.
+/// The mixer's pad goes first: what a thread of the branch waits for there, one frame of each input
+/// after the other, would else hold up all who wait for that thread to end.
 pub fn remove(
     bin: &gst::Bin,
     mixer: &gst::Element,
@@ -169,11 +171,8 @@ pub fn remove(
     pipeline: &gst::Pipeline,
 ) {
     bin.set_locked_state(true);
-    let _ = bin.set_state(gst::State::Null);
-    if let Some(output) = bin.static_pad("src") {
-        let _ = output.unlink(mixer_pad);
-    }
     mixer.release_request_pad(mixer_pad);
+    let _ = bin.set_state(gst::State::Null);
     let _ = pipeline.remove(bin);
 }
 

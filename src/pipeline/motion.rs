@@ -54,25 +54,32 @@ impl Motion {
             return;
         }
         self.now = Some(to);
-        // Who leaves is gone at once: its tile is somebody else's now.
-        let takes = match tile {
-            Some(_) => transition.takes,
-            None => Duration::ZERO,
-        };
+        let takes = transition.takes;
+        let is_leaving = tile.is_none();
         for ((source, from), to) in self.sources.iter().zip(from).zip(to) {
             source.unset_all();
             if takes.is_zero() {
                 source.set(transition.begins, to);
                 continue;
             }
+            if is_leaving {
+                // Behind what comes, until that is all there.
+                source.set(transition.begins, from);
+                source.set(later(transition.begins, takes * 9 / 10), from);
+                source.set(later(transition.begins, takes), to);
+                continue;
+            }
             let steps = EASE.len() as u32 - 1;
             for (step, share) in (0..).zip(EASE) {
-                let at = transition.begins.nseconds() + (takes * step / steps).as_nanos() as u64;
-                let at = gst::ClockTime::from_nseconds(at);
+                let at = later(transition.begins, takes * step / steps);
                 source.set(at, from + (to - from) * share);
             }
         }
     }
+}
+
+fn later(time: gst::ClockTime, by: Duration) -> gst::ClockTime {
+    time.saturating_add(gst::ClockTime::from_nseconds(by.as_nanos() as u64))
 }
 
 fn values(tile: &Tile) -> Values {

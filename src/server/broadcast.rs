@@ -47,6 +47,9 @@ pub struct Member {
 /// How long pictures take to move to their places.
 const ANIMATION: Duration = Duration::from_millis(300);
 
+/// The child waits no longer for a picture, and takes this long to change.
+const STAY: Duration = Duration::from_millis(1200);
+
 /// A place on the canvas is of a participant's camera, or of their screen.
 type Place = (ParticipantId, bool);
 
@@ -66,6 +69,9 @@ pub struct Broadcast {
     next_input: u32,
     layouts: Arc<[Layout]>,
     arrangement: Arrangement<Place>,
+    shown: BTreeSet<TrackKey>,
+    /// What is not to be seen any more, and goes on until what is to be seen instead is there.
+    stays: BTreeMap<TrackKey, Instant>,
 }
 
 impl Broadcast {
@@ -116,6 +122,8 @@ impl Broadcast {
             next_input: 0,
             layouts: tools.program.layouts.clone(),
             arrangement: Arrangement::default(),
+            shown: BTreeSet::new(),
+            stays: BTreeMap::new(),
         }
     }
 
@@ -162,15 +170,22 @@ impl Broadcast {
         let shown: BTreeSet<TrackKey> = placed
             .filter_map(|placed| pictures.get(&placed.key).copied())
             .collect();
+        let now = Instant::now();
+        self.stays
+            .retain(|key, until| *until > now && !shown.contains(key));
+        let hidden = self.shown.difference(&shown);
+        self.stays.extend(hidden.map(|key| (*key, now + STAY)));
         // Who is not to be seen now may be a moment later, without waiting for a key frame, where a
         // small layer makes that cheap; else what is not to be seen is not decoded.
         let is_wanted = |(key, staged): &&(TrackKey, Staged)| {
             let is_sound = staged.info.kind == MediaKind::Audio;
-            is_sound || shown.contains(key) || staged.info.layers > 1
+            let is_seen = shown.contains(key) || self.stays.contains_key(key);
+            is_sound || is_seen || staged.info.layers > 1
         };
         let tracks = cast.iter().flat_map(|member| &member.tracks);
         let wanted: Vec<&(TrackKey, Staged)> = tracks.filter(is_wanted).collect();
         self.set_inputs(&wanted);
+        self.shown = shown;
         let mut canvas = self.canvas(cast, layout, &pictures);
         canvas.transition = match transition {
             Transition::Cut => Duration::ZERO,
@@ -179,6 +194,11 @@ impl Broadcast {
         let specs = self.inputs.values();
         let specs = specs.map(|(id, staged)| (*id, spec(*id, staged)));
         self.feed.compose(specs.collect(), canvas);
+    }
+
+    /// Whether something has gone on for long enough.
+    pub fn has_stayed(&self, now: Instant) -> bool {
+        self.stays.values().any(|until| *until <= now)
     }
 
     /// The next time, nobody keeps the place of before.

@@ -76,8 +76,7 @@ impl api::House for House {
 
     fn direct(&self, id: &RoomId, commands: Vec<Command>) -> Result<(), Refused> {
         let room = self.rooms.find(id).ok_or(Refused::NoSuchParticipant)?;
-        let mut commands = commands.into_iter();
-        commands.try_for_each(|command| room.direct(command))
+        room.direct(commands)
     }
 
     fn layouts(&self) -> Vec<String> {

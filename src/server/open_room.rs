@@ -305,15 +305,23 @@ impl OpenRoom {
         self.carry_out(&mut self.lock(), Command::StopBroadcast)
     }
 
-    /// Carries out what a producer asks of the stage.
-    pub fn direct(self: &Arc<Self>, command: Command) -> Result<(), Refused> {
-        self.carry_out(&mut self.lock(), command)
+    /// Carries out what a producer asks of the stage, as one change; up to the first that is refused.
+    pub fn direct(self: &Arc<Self>, commands: Vec<Command>) -> Result<(), Refused> {
+        let (mut state, now) = (self.lock(), Instant::now());
+        let mut commands = commands.into_iter();
+        let done = commands.try_for_each(|command| state.room.handle(command, now));
+        self.carry_events(&mut state);
+        done
     }
 
     pub fn handle_timeout(self: &Arc<Self>, now: Instant) {
         let mut state = self.lock();
         state.room.handle_timeout(now);
         self.carry_events(&mut state);
+        let broadcast = state.broadcast.as_ref();
+        if broadcast.is_some_and(|broadcast| broadcast.has_stayed(now)) {
+            state.route();
+        }
     }
 
     /// Ends the broadcast; its task goes on until the recording is complete.
