@@ -20,12 +20,14 @@ pub const RTC_FAILURES: &str = "amphi_rtc_failures_total";
 pub const PROGRAM_RESTARTS: &str = "amphi_program_restarts_total";
 pub const INPUTS_KEPT_OUT: &str = "amphi_program_inputs_kept_out_total";
 pub const PARTS: &str = "amphi_parts_total";
+pub const STAGE_DELAY: &str = "amphi_program_stage_delay_seconds";
 pub const PART_DELAY: &str = "amphi_part_delay_seconds";
 pub const SEGMENTS_RECORDED: &str = "amphi_segments_recorded_total";
 pub const SEGMENTS_LOST: &str = "amphi_segments_lost_total";
 pub const RECORDING_WAITING_BYTES: &str = "amphi_recording_waiting_bytes";
 
 /// The delays that a part can have, in seconds.
+const STAGE_DELAY_BUCKETS: &[f64] = &[0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0];
 const PART_DELAY_BUCKETS: &[f64] = &[0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 5.0];
 
 /// Round trips and jitter, in seconds.
@@ -38,6 +40,7 @@ const LOSS_BUCKETS: &[f64] = &[0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5];
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let mut builder = PrometheusBuilder::new();
     for (metric, buckets) in [
+        (STAGE_DELAY, STAGE_DELAY_BUCKETS),
         (PART_DELAY, PART_DELAY_BUCKETS),
         (RTC_ROUND_TRIP, PATH_BUCKETS),
         (RTC_JITTER, PATH_BUCKETS),
@@ -102,6 +105,11 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         "Tracks that crashed the program twice, and are no longer part of it"
     );
     describe_counter!(PARTS, Unit::Count, "Parts that were made, by rendition");
+    describe_histogram!(
+        STAGE_DELAY,
+        Unit::Seconds,
+        "From a picture's time, when its packets came or its frame was due, until it is decoded, mixed and encoded"
+    );
     describe_histogram!(
         PART_DELAY,
         Unit::Seconds,

@@ -55,6 +55,14 @@ fn what_is_published_is_watched_and_recorded() {
     }
     assert!(!playlist.contains("#EXT-X-DISCONTINUITY\n"), "{playlist}");
     assert_eq!(json(&server.url("/api/v1/rooms/show"))["live"], true);
+    let metrics = get(&server.url("/metrics")).expect("metrics");
+    for stage in ["decoded", "mixed", "encoded"] {
+        let measured = format!("amphi_program_stage_delay_seconds_count{{stage=\"{stage}\"}}");
+        assert!(
+            metrics.contains(&measured),
+            "{measured} is not in\n{metrics}"
+        );
+    }
 
     publisher.leave();
     let id = the_recording(&server);

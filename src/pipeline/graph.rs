@@ -10,6 +10,7 @@ use bytes::Bytes;
 use gst::prelude::*;
 
 use super::card::CardBranch;
+use super::delays::Delays;
 use super::input::{self, Branch};
 use super::motion::Transition;
 use super::parts::{self, Grid};
@@ -18,7 +19,7 @@ use super::run::Outbox;
 use crate::program::core::ladder::VideoRendition;
 use crate::program::core::layout::{Card, Tile};
 use crate::program::core::lip_sync::{LipSync, Report};
-use crate::program::core::wire::{Canvas, InputId, InputSpec, Start};
+use crate::program::core::wire::{Canvas, InputId, InputSpec, Stage, Start};
 use crate::room::MediaKind;
 
 /// How long the mixers wait for an input that is late: its jitter buffer, and decoding.
@@ -54,6 +55,7 @@ pub struct Graph {
     canvas_px: (u32, u32),
     /// By rendition.
     payloaded: BTreeMap<String, Payloaded>,
+    delays: Delays,
     outbox: Outbox,
 }
 
@@ -100,6 +102,13 @@ impl Graph {
             parts::split(&find(&format!("cut-{name}"))?, &grid)?;
             parts::collect(&find(&format!("out-{name}"))?, name, outbox.clone())?;
         }
+        let delays = Delays::default();
+        let sink = |element: &gst::Element| element.static_pad("sink").context("no sink pad");
+        delays.watch(&sink(&find("program")?)?, Stage::Mixed)?;
+        for video in &ladder.video {
+            let coded = find(&format!("coded-{}", video.name))?;
+            delays.watch(&sink(&coded)?, Stage::Encoded)?;
+        }
         let names = ladder.video.iter().map(|video| (&video.name, true));
         let names = names.chain([(&ladder.audio.name, false)]);
         let payloaded = names
@@ -124,6 +133,7 @@ impl Graph {
             fps: ladder.fps,
             canvas_px: ladder.canvas_px(),
             payloaded,
+            delays,
             outbox,
         })
     }
@@ -153,7 +163,8 @@ impl Graph {
             MediaKind::Audio => &self.audio_mixer,
         };
         // An input that this machine cannot decode is no reason to end the program.
-        match Branch::new(spec, &self.pipeline, mixer, self.outbox.clone()) {
+        let outbox = self.outbox.clone();
+        match Branch::new(spec, &self.pipeline, mixer, outbox, &self.delays) {
             Ok(branch) => {
                 self.lip_sync.add(spec);
                 self.inputs.insert(spec.id, branch);
@@ -200,6 +211,7 @@ impl Graph {
 
     /// Shows what is due; called often.
     pub fn handle_time(&mut self) -> anyhow::Result<()> {
+        self.delays.tell(&self.outbox);
         let now = Instant::now();
         if self.next.is_none() && self.last_change.as_ref().is_none_or(|c| c.ends <= now) {
             self.last_change = None;

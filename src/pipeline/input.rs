@@ -8,11 +8,12 @@ use anyhow::Context;
 use bytes::Bytes;
 use gst::prelude::*;
 
+use super::delays::Delays;
 use super::motion::{Motion, Transition};
 use super::run::Outbox;
 use crate::program::core::layout::{Fit, Tile};
 use crate::program::core::lip_sync::Seen;
-use crate::program::core::wire::{FromChild, InputSpec};
+use crate::program::core::wire::{FromChild, InputSpec, Stage};
 use crate::room::{Codec, MediaKind};
 
 /// How long a late packet is waited for; paid only when one is late.
@@ -54,6 +55,7 @@ impl Branch {
         pipeline: &gst::Pipeline,
         mixer: &gst::Element,
         outbox: Outbox,
+        delays: &Delays,
     ) -> anyhow::Result<Self> {
         let kind = spec.codec.kind();
         let bin = gst::parse::bin_from_description(&description(spec), true)?;
@@ -78,7 +80,10 @@ impl Branch {
         }
         let crop = bin.by_name("crop").map(Crop::new).transpose()?;
         let motion = match kind {
-            MediaKind::Video => Some(Motion::new(&mixer_pad)?),
+            MediaKind::Video => {
+                delays.watch(&mixer_pad, Stage::Decoded)?;
+                Some(Motion::new(&mixer_pad)?)
+            }
             MediaKind::Audio => None,
         };
         let has_begun: Arc<AtomicBool> = Arc::default();

@@ -2,13 +2,14 @@
 //!
 //! Read [`run`] (messages in and out), [`graph`] (the clock, the canvas, the ladder), [`input`]
 //! (a publisher's track on its way in), `card` (names and initials), `motion` (how pictures get to their places),
-//! `crash` (whose thread it was), [`parts`] (the grid that cuts, and what is cut)
+//! `crash` (whose thread it was), `delays` (what each stage costs in time), [`parts`] (the grid that cuts, and what is cut)
 //! and `rtp` (the program for who plays it by WHEP).
 //! [`source`] is the client's: what `amphi publish` sends.
 
 mod abilities;
 mod card;
 mod crash;
+mod delays;
 mod graph;
 mod input;
 mod motion;

@@ -374,6 +374,7 @@ impl Keeper {
                 }
             }
             FromChild::Rtp { rendition, packets } => Event::Rtp { rendition, packets },
+            FromChild::Delays { stage, delays } => Event::Delays { stage, delays },
             FromChild::KeyFrameWanted { input } => Event::KeyFrameWanted { input },
             FromChild::InputFailed { input, reason } => {
                 if let Some(rest) = self.suspects.handle_failure(input, Instant::now()) {

@@ -21,7 +21,7 @@ pub use abilities::abilities;
 pub use child::Program;
 pub use core::ladder::Ladder;
 pub use core::layout::{Card, Layout};
-pub use core::wire::{InputId, InputSpec};
+pub use core::wire::{InputId, InputSpec, Stage};
 pub use epoch::Epoch;
 pub use feed::Feed;
 
@@ -58,6 +58,11 @@ pub enum Event {
     Rtp {
         rendition: String,
         packets: Vec<Bytes>,
+    },
+    /// How long pictures took to get to a stage of the graph, of the last second.
+    Delays {
+        stage: Stage,
+        delays: Vec<Duration>,
     },
     /// An input cannot be decoded until its publisher sends a key frame.
     KeyFrameWanted {

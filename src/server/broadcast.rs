@@ -333,6 +333,11 @@ impl Work {
                 program::Event::Rtp { rendition, packets } => {
                     self.realtime.frame(&rendition, packets);
                 }
+                program::Event::Delays { stage, delays } => {
+                    let of_stage =
+                        metrics::histogram!(crate::metrics::STAGE_DELAY, "stage" => stage.name());
+                    delays.iter().for_each(|delay| of_stage.record(*delay));
+                }
                 program::Event::KeyFrameWanted { input } => self.room.request_key_frame(input),
                 program::Event::KeptOut { input } => {
                     metrics::counter!(crate::metrics::INPUTS_KEPT_OUT).increment(1);

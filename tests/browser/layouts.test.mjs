@@ -13,14 +13,28 @@ const MOST_OFF = 60;
 /** Of all points looked at; fewer are where two pictures meet, or letters. */
 const LEAST_SEEN = 4;
 
+/** Beside the colour, each has a code of bars: a number and its opposite, in the picture's middle half. */
+const BITS = 4;
+const CODE = { left: 0.25, top: 0.22, width: 0.5, height: 0.2 };
+
+function barsOf(one) {
+  const bits = Array.from({ length: BITS }, (_, bit) => ((one + 1) >> bit) & 1);
+  return [...bits, ...bits.map((bit) => 1 - bit)];
+}
+
 /** Publishes a picture of one colour, which moves a little, by WHIP; ends with the page. */
-function publish({ base, name, colour }) {
+function publish({ base, name, colour, bars, code }) {
   const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 180 });
   const context = canvas.getContext("2d");
   let beat = 0;
   setInterval(() => {
     context.fillStyle = `rgb(${colour})`;
     context.fillRect(0, 0, 320, 180);
+    bars.forEach((bar, at) => {
+      context.fillStyle = bar ? "white" : "#555";
+      const width = (320 * code.width) / bars.length;
+      context.fillRect(320 * code.left + at * width, 180 * code.top, width, 180 * code.height);
+    });
     context.fillStyle = "black";
     context.fillRect(8 * (beat++ % 10), 172, 8, 8);
   }, 125);
@@ -53,6 +67,27 @@ function whose(seen) {
   const off = COLOURS.map((colour) => Math.hypot(...colour.map((value, at) => value - seen[at])));
   const nearest = off.indexOf(Math.min(...off));
   return off[nearest] < MOST_OFF ? nearest : -1;
+}
+
+/** Where the bars of a picture are that fills a tile: of its sides, 70 % stay at least. */
+function barsIn([x, y, width, height]) {
+  const whole = 16 / 9;
+  const wanted = (width * 16) / (height * 9);
+  const aspect = Math.min(Math.max(wanted, whole * 0.7), whole / 0.7);
+  const [shownWidth, shownHeight] = [Math.min(aspect / whole, 1), Math.min(whole / aspect, 1)];
+  const [drawnWidth, drawnHeight] = [width * Math.min(aspect / wanted, 1), height * Math.min(wanted / aspect, 1)];
+  const at = (across, down) => [
+    x + width / 2 + ((across - 0.5) / shownWidth) * drawnWidth,
+    y + height / 2 + ((down - 0.5) / shownHeight) * drawnHeight,
+  ];
+  return Array.from({ length: 2 * BITS }, (_, bar) =>
+    at(CODE.left + (CODE.width * (bar + 0.5)) / (2 * BITS), CODE.top + CODE.height / 2));
+}
+
+/** Whose code this is; -1: nobody's. */
+function coded(seen) {
+  const bars = seen.map((colour) => Number(colour[0] + colour[1] + colour[2] > 384)).join("");
+  return COLOURS.findIndex((_, one) => barsOf(one).join("") === bars);
 }
 
 const FULL = [0, 0, 1, 1];
@@ -99,7 +134,7 @@ test("each layout shows who it should, where it should, with one to nine on stag
   let joined = 0;
   for (const count of [1, 2, 4, 9]) {
     for (; joined < count; joined++) {
-      await stage.evaluate(publish, { base, name: `Guest${joined}`, colour: COLOURS[joined] });
+      await stage.evaluate(publish, { base, name: `Guest${joined}`, colour: COLOURS[joined], bars: barsOf(joined), code: CODE });
     }
     const people = await until(async () => {
       const { items } = (await call(base, "GET", "/participants")).body;
@@ -115,18 +150,20 @@ test("each layout shows who it should, where it should, with one to nine on stag
       const { status, body } = await call(base, "PATCH", "/broadcast", { layout });
       assert.deepEqual([status, body.layout, body.pinned], [200, layout, pinned]);
       const places = expected(layout, count);
-      let seen;
+      let saw;
       const isRight = async () => {
         const centres = places.map(([, [x, y, width, height]]) => [x + width / 2, y + height / 2]);
         const there = (await look(watcher, centres)).map(whose);
+        const codes = await Promise.all(places.map(async ([, place]) => coded(await look(watcher, barsIn(place)))));
         // In the middle of a large picture another one may stand.
-        seen = (await look(watcher, EVERYWHERE)).map(whose);
+        const seen = (await look(watcher, EVERYWHERE)).map(whose);
         const strangers = COLOURS.filter((_, one) =>
           !places.some(([shown]) => shown === one) && seen.filter((other) => other === one).length >= LEAST_SEEN);
-        return places.every(([one], at) => there[at] === one) && strangers.length === 0;
+        saw = { colours: there, codes, strangers };
+        return places.every(([one], at) => there[at] === one && codes[at] === one) && strangers.length === 0;
       };
       await until(isRight, { timeout: 20_000 }).catch(() => {
-        assert.fail(`${layout} with ${count}: wanted ${JSON.stringify(places)}, saw ${[...new Set(seen)]}`);
+        assert.fail(`${layout} with ${count}: wanted ${JSON.stringify(places)}, saw ${JSON.stringify(saw)}`);
       });
     }
     t.diagnostic(`${count} on stage: ${layouts.length} layouts`);

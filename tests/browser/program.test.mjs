@@ -22,7 +22,8 @@ async function play(endpoint) {
   document.body.append(video);
   video.requestVideoFrameCallback(() => { program.firstFrame = performance.now() - program.started; });
   pc.ontrack = ({ track }) => stream.addTrack(track);
-  window.readClock(video, (drawn, late) => program.late.push(late));
+  // By the wall clock, as it was drawn: the pages' own clocks drift apart.
+  window.readClock(video, (drawn) => program.late.push(Date.now() - drawn));
   pc.addTransceiver("video", { direction: "recvonly" });
   pc.addTransceiver("audio", { direction: "recvonly" });
   await pc.setLocalDescription();
@@ -110,10 +111,19 @@ test("the program by WHEP, and by LL-HLS, two on stage", { timeout: (SECONDS + 1
   assert.ok(after.frames - before.frames > SECONDS * 10, "pictures move");
   assert.ok(after.energy > before.energy && heard > SECONDS * 24_000, "it is heard");
 
-  // Another child goes on, and so do the players, by themselves.
+  // Another child goes on, and so do the players, by themselves; who sees a speaker sees no difference.
+  const other = await open(context, `${base}/`);
+  await addClock(other);
+  await other.evaluate(play, `${base}/whep/show/Ada`);
+  await other.waitForFunction(() => window.program.firstFrame !== null, null, { timeout: 10_000 });
   for (const signal of ["SIGKILL", "SIGSTOP"]) {
+    const unharmed = await other.evaluate(received);
     process.kill(await childOf(pid), signal);
     await viewer.waitForTimeout(3_000);
+    const since = await other.evaluate(received);
+    t.diagnostic(`${signal} of the program: a speaker's picture has ${since.frames - unharmed.frames} frames in the 3 s after it, ` +
+      `${since.freezes - unharmed.freezes} freezes`);
+    assert.ok(since.frames > unharmed.frames + 30, "the speakers are seen all the while");
     const again = await viewer.evaluate(received);
     await viewer.waitForTimeout(1_000);
     const later = await viewer.evaluate(received);

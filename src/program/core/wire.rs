@@ -104,6 +104,27 @@ pub enum ToChild {
     Stop,
 }
 
+/// Where in the graph a picture is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Stage {
+    /// An input's, before the mixer.
+    Decoded,
+    /// The program's, before the encoders.
+    Mixed,
+    /// A rendition's, after its encoder.
+    Encoded,
+}
+
+impl Stage {
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Decoded => "decoded",
+            Stage::Mixed => "mixed",
+            Stage::Encoded => "encoded",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromChild {
     Init {
@@ -125,6 +146,11 @@ pub enum FromChild {
     },
     KeyFrameWanted {
         input: InputId,
+    },
+    /// How long pictures took to get there, of the last second.
+    Delays {
+        stage: Stage,
+        delays: Vec<Duration>,
     },
     /// An input's stream is broken, and it makes nothing any more; the others go on.
     InputFailed {
