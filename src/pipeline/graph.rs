@@ -19,6 +19,7 @@ use super::run::Outbox;
 use crate::program::core::ladder::VideoRendition;
 use crate::program::core::layout::{Card, Tile};
 use crate::program::core::lip_sync::{LipSync, Report};
+use crate::program::core::patience::Patience;
 use crate::program::core::wire::{Canvas, InputId, InputSpec, Stage, Start};
 use crate::room::MediaKind;
 
@@ -27,6 +28,8 @@ const UPSTREAM_LATENCY: gst::ClockTime =
     gst::ClockTime::from_mseconds(input::JITTER_MS as u64 + 40);
 /// A picture that is to be seen is waited for so long: a key frame of it, asked for anew.
 const SHOWN_WITHIN: Duration = Duration::from_millis(700);
+/// How often late packets are counted.
+const PATIENCE_EVERY: Duration = Duration::from_millis(500);
 /// What the encoders still hold is given this long to come out at the end.
 const FINISH_WITHIN: Duration = Duration::from_secs(3);
 /// Sound whose times are off by more is moved: half of what an ear tells apart from its picture.
@@ -43,6 +46,9 @@ pub struct Graph {
     audio_mixer: gst::Element,
     inputs: BTreeMap<InputId, Branch>,
     lip_sync: LipSync,
+    /// By group of inputs.
+    patience: BTreeMap<u64, Patience>,
+    patience_due: Option<Instant>,
     tiles: Vec<(InputId, Tile)>,
     /// What is to be seen as soon as it is there.
     next: Option<Next>,
@@ -124,6 +130,8 @@ impl Graph {
             audio_mixer,
             inputs,
             lip_sync: LipSync::default(),
+            patience: BTreeMap::new(),
+            patience_due: None,
             tiles,
             next: None,
             leaving: Vec::new(),
@@ -213,6 +221,10 @@ impl Graph {
     pub fn handle_time(&mut self) -> anyhow::Result<()> {
         self.delays.tell(&self.outbox);
         let now = Instant::now();
+        if self.patience_due.is_none_or(|due| due <= now) {
+            self.patience_due = Some(now + PATIENCE_EVERY);
+            self.weigh_patience(now);
+        }
         if self.next.is_none() && self.last_change.as_ref().is_none_or(|c| c.ends <= now) {
             self.last_change = None;
             for id in std::mem::take(&mut self.leaving) {
@@ -226,6 +238,27 @@ impl Graph {
             self.change(canvas)?;
         }
         Ok(())
+    }
+
+    fn weigh_patience(&mut self, now: Instant) {
+        let mut late: BTreeMap<u64, u64> = BTreeMap::new();
+        for branch in self.inputs.values() {
+            *late.entry(branch.group).or_default() += branch.late_packets();
+        }
+        self.patience.retain(|group, _| late.contains_key(group));
+        for (group, late) in late {
+            let patience = self.patience.entry(group).or_default();
+            if patience.handle_late(late, now) {
+                eprintln!(
+                    "packets come late: participant {group} is shown {} ms later",
+                    patience.extra().as_millis()
+                );
+            }
+        }
+        for branch in self.inputs.values_mut() {
+            let patience = self.patience.get(&branch.group);
+            branch.wait(patience.map_or(Duration::ZERO, Patience::extra));
+        }
     }
 
     /// Inputs that could not be made will never be.
@@ -317,7 +350,7 @@ impl Graph {
             return;
         };
         for (id, delay) in self.lip_sync.report(id, report, seen) {
-            if let Some(branch) = self.inputs.get(&id) {
+            if let Some(branch) = self.inputs.get_mut(&id) {
                 branch.delay(delay);
             }
         }

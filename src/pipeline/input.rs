@@ -42,7 +42,11 @@ pub struct Branch {
     kind: MediaKind,
     jitter_buffer: gst::Element,
     last_seen: Arc<Mutex<Option<Seen>>>,
+    /// Of both below: how much later than its packets came the input is shown.
     delay: Arc<Mutex<Duration>>,
+    lip_sync: Duration,
+    patience: Duration,
+    pub group: u64,
     crop: Option<Crop>,
     /// Of a picture.
     motion: Option<Motion>,
@@ -104,6 +108,9 @@ impl Branch {
             jitter_buffer,
             last_seen,
             delay,
+            lip_sync: Duration::ZERO,
+            patience: Duration::ZERO,
+            group: spec.group,
         };
         let output = branch.bin.static_pad("src").context("no output")?;
         output.link(&branch.mixer_pad)?;
@@ -128,7 +135,29 @@ impl Branch {
     }
 
     /// Shows, or sounds, this much later than the packets' arrival says.
-    pub fn delay(&self, delay: Duration) {
+    pub fn delay(&mut self, lip_sync: Duration) {
+        self.lip_sync = lip_sync;
+        self.settle();
+    }
+
+    /// Waits this much longer than usual for packets that are late, and is shown as much later.
+    pub fn wait(&mut self, patience: Duration) {
+        if self.patience != patience {
+            self.patience = patience;
+            let latency_ms = JITTER_MS + patience.as_millis() as u32;
+            self.jitter_buffer.set_property("latency", latency_ms);
+            self.settle();
+        }
+    }
+
+    /// Packets that came when nobody waited for them any more.
+    pub fn late_packets(&self) -> u64 {
+        let stats = self.jitter_buffer.property::<gst::Structure>("stats");
+        stats.get("num-late").unwrap_or(0)
+    }
+
+    fn settle(&self) {
+        let delay = self.lip_sync + self.patience;
         if let Ok(mut now) = self.delay.lock() {
             *now = delay;
         }
@@ -295,7 +324,7 @@ fn description(spec: &InputSpec) -> String {
         Codec::Vp8 => "rtpvp8depay wait-for-keyframe=true request-keyframe=true ! vp8dec threads=1",
         Codec::Vp9 => "rtpvp9depay wait-for-keyframe=true request-keyframe=true ! vp9dec threads=1",
         Codec::Av1 => "rtpav1depay wait-for-keyframe=true request-keyframe=true ! av1dec",
-        Codec::Opus => "rtpopusdepay ! opusdec plc=true",
+        Codec::Opus => "rtpopusdepay ! opusdec plc=true use-inband-fec=true",
     };
     let convert = match spec.codec.kind() {
         MediaKind::Video => "videocrop name=crop !",

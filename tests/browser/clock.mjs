@@ -6,6 +6,12 @@ import { transformWithOxc } from "../../player/node_modules/vite/dist/node/index
 
 const BARCODE = new URL("../../player/src/sdk/barcode.ts", import.meta.url);
 
+/** The SDK's own `encode` and `decode`. */
+export async function barcode() {
+  const { code } = await transformWithOxc(await readFile(BARCODE, "utf8"), fileURLToPath(BARCODE));
+  return import(`data:text/javascript,${encodeURIComponent(code)}`);
+}
+
 /** Gives a page `drawClock()`, a track, and `readClock(video, each)`; it must bypass CSP. */
 export async function addClock(page) {
   const { code } = await transformWithOxc(await readFile(BARCODE, "utf8"), fileURLToPath(BARCODE));

@@ -50,11 +50,12 @@ export async function shaper(t, port) {
   await once(front, "listening");
   const [up, down] = [new Link({}, 1), new Link({}, 2)];
   const backs = new Map();
+  let isOver = false;
   const backOf = (client) => {
     const name = `${client.address}:${client.port}`;
     if (!backs.has(name)) {
       const back = createSocket("udp4");
-      back.on("message", (datagram) => down.carry(datagram.length, () => front.send(datagram, client.port, client.address)));
+      back.on("message", (datagram) => down.carry(datagram.length, () => isOver || front.send(datagram, client.port, client.address)));
       back.on("error", () => {});
       backs.set(name, back);
     }
@@ -62,9 +63,13 @@ export async function shaper(t, port) {
   };
   front.on("message", (datagram, client) => {
     const back = backOf(client);
-    up.carry(datagram.length, () => back.send(datagram, port, "127.0.0.1"));
+    up.carry(datagram.length, () => isOver || back.send(datagram, port, "127.0.0.1"));
   });
-  t.after(() => [front, ...backs.values()].forEach((socket) => socket.close()));
+  t.after(() => {
+    // What is still on its way is lost.
+    isOver = true;
+    [front, ...backs.values()].forEach((socket) => socket.close());
+  });
   return {
     port: front.address().port,
     shape(upward, downward) {

@@ -3,6 +3,7 @@
 // Usage: AMPHI_BIN=target/release/amphi node tests/browser/skew.bench.mjs
 
 import { execFileSync, spawn } from "node:child_process";
+import { barcode } from "./clock.mjs";
 import { browser, freePort, open, percentile, serve, until } from "./harness.mjs";
 import { shaper, throughShaper } from "./shaper.mjs";
 
@@ -16,7 +17,7 @@ const LAYOUT_EVERY_MS = 10_000;
 const RATE = 48_000;
 const LOUD = 800;
 const QUIET_SAMPLES = RATE * 0.3;
-const COLUMNS = 56;
+const { COLUMNS, decode } = await barcode();
 
 function ffmpeg(url, ...args) {
   return execFileSync("ffmpeg", ["-v", "error", "-i", url, ...args, "-"], { maxBuffer: 2 ** 30 });
@@ -48,12 +49,8 @@ function pictures(url) {
   const filter = `crop=iw:ih*0.02:0:ih*0.04,scale=${COLUMNS}:1:flags=area,format=gray`;
   const rows = ffmpeg(url, "-map", "0:v:0", "-vf", filter, "-fps_mode", "passthrough", "-f", "rawvideo");
   return packetTimes(url, "v:0").flatMap((at, nth) => {
-    const row = rows.subarray(nth * COLUMNS, (nth + 1) * COLUMNS);
-    const bytes = Array.from({ length: COLUMNS / 8 }, (_, byte) =>
-      row.subarray(byte * 8, byte * 8 + 8).reduce((sum, luma) => sum * 2 + (luma > 125 ? 1 : 0), 0));
-    const time = bytes.slice(0, 6).reduce((sum, byte) => sum * 256 + byte, 0) / 1000;
-    // The checksum is the SDK's business; a time far off is none.
-    return Math.abs(time - Date.now() / 1000) < 86_400 ? [[at, time]] : [];
+    const time = decode(rows.subarray(nth * COLUMNS, (nth + 1) * COLUMNS));
+    return time === null ? [] : [[at, time / 1000]];
   });
 }
 
