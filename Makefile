@@ -59,6 +59,7 @@ bench: $(STAMPS)/run-packages $(STAMPS)/test-packages $(STAMPS)/bench-packages p
 	@echo '==> from speaker to speaker, beside a direct connection; and on bad networks'
 	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node tests/browser/delay.bench.mjs
 	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node tests/browser/shaped.bench.mjs
+	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node tests/browser/skew.bench.mjs
 
 fuzz: ## a minute on each fuzz target (with a nightly toolchain, which it installs)
 	@rustup toolchain list | grep -q nightly || rustup toolchain install nightly --profile minimal

@@ -110,8 +110,7 @@ settings! {
         segment: Duration = "\"2s\"", "1s to 10s" if |d| (1..=10).contains(&d.as_secs());
         /// How long a part is: shorter is less delay and more requests.
         part: Duration = "\"200ms\"", "100ms to 1s" if |d| (100..=1000).contains(&d.as_millis());
-        /// A broadcast's process that needs more megabytes is taken for leaking, and replaced; nine
-        /// speakers at 720p need 400.
+        /// A broadcast's process that needs more megabytes is taken for leaking, and replaced.
         max_memory_mb: u64 = "2048", "128 to 1000000" if |n| (128..=1_000_000).contains(n);
     }
     hls: Hls {

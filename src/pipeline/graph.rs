@@ -35,6 +35,9 @@ const FINISH_WITHIN: Duration = Duration::from_secs(3);
 /// Sound whose times are off by more is moved: half of what an ear tells apart from its picture.
 const MIX_ALIGNMENT: gst::ClockTime = gst::ClockTime::from_mseconds(20);
 const AUDIO_RATE: i64 = 48_000;
+/// By so much sound was later than its picture at the viewer, with a page's clock and beep and with
+/// those of `amphi publish` (VP8) alike: decoders and resamplers begin with some silence too.
+const SOUND_LATE_NS: i64 = 20_000_000;
 /// Of the sum of all voices, which may be louder than any of them: the limiter makes it fit.
 const MIX_CAPS: &str = "audio/x-raw,format=F32LE,layout=interleaved,rate=48000,channels=2";
 /// Of the mixed sound.
@@ -93,7 +96,7 @@ impl Graph {
 
         // So that it is heard with the picture it was spoken to.
         let aac = find("aac")?.static_pad("src").context("no source pad")?;
-        aac.set_offset(-AudioEncoder::find().delay_ns());
+        aac.set_offset(-AudioEncoder::find().delay_ns() - SOUND_LATE_NS);
 
         let position = note_position(&find("program")?)?;
         let grid = Grid::new(start.segment, start.part);
