@@ -150,7 +150,9 @@ async fn note(
 ) -> Result<(), super::Error> {
     let id = manifest.id;
     // A recording that was deleted meanwhile stays deleted.
+    let held = store.hold().await;
     if store.manifest(id).await?.is_none() {
+        drop(held);
         return store.delete(id).await;
     }
     match made {

@@ -14,6 +14,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::core::manifest::{Manifest, VERSION};
 use crate::room::BroadcastId;
@@ -89,11 +90,11 @@ pub enum Error {
 
 /// The layout is `recordings/{recording}/…`.
 #[derive(Clone)]
-pub struct Store(Arc<dyn ObjectStore>);
+pub struct Store(Arc<dyn ObjectStore>, Arc<Mutex<()>>);
 
 impl Store {
     pub fn open(settings: &Settings) -> Result<Self, Error> {
-        Ok(Self(match &settings.location {
+        let objects: Arc<dyn ObjectStore> = match &settings.location {
             StoreLocation::Folder(folder) => {
                 std::fs::create_dir_all(folder).map_err(|reason| Error::Folder {
                     folder: folder.display().to_string(),
@@ -123,7 +124,8 @@ impl Store {
                 }
                 Arc::new(PrefixStore::new(builder.build()?, prefix.as_str()))
             }
-        }))
+        };
+        Ok(Self(objects, Arc::default()))
     }
 
     pub async fn put(&self, path: &Path, bytes: PutPayload) -> Result<(), Error> {
@@ -215,7 +217,13 @@ impl Store {
         Ok(ids)
     }
 
+    /// While it is held, nothing is deleted: what is found to be there can be changed.
+    pub async fn hold(&self) -> MutexGuard<'_, ()> {
+        self.1.lock().await
+    }
+
     pub async fn delete(&self, id: BroadcastId) -> Result<(), Error> {
+        let _held = self.hold().await;
         // The manifest last: what is half deleted is still known.
         let all: Vec<_> = self.0.list(Some(&folder(id))).try_collect().await?;
         for object in &all {
