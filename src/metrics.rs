@@ -26,8 +26,9 @@ pub const SEGMENTS_RECORDED: &str = "amphi_segments_recorded_total";
 pub const SEGMENTS_LOST: &str = "amphi_segments_lost_total";
 pub const RECORDING_WAITING_BYTES: &str = "amphi_recording_waiting_bytes";
 
-/// The delays that a part can have, in seconds.
+/// The delays that a picture can have in the graph, in seconds.
 const STAGE_DELAY_BUCKETS: &[f64] = &[0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0];
+/// The delays that a part can have, in seconds.
 const PART_DELAY_BUCKETS: &[f64] = &[0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 5.0];
 
 /// Round trips and jitter, in seconds.

@@ -3,6 +3,8 @@
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
+use crate::program::core::wire::CRASHED;
+
 /// What a fault in a plugin, or an assertion of it, ends a process with.
 const CRASHES: [Signal; 5] = [
     Signal::SIGSEGV,
@@ -29,19 +31,19 @@ pub fn name_the_thread() -> nix::Result<()> {
 }
 
 extern "C" fn tell(signal: libc::c_int) {
-    const BEFORE: &[u8] = b"\ncrashed in thread ";
-    let mut line = [0u8; BEFORE.len() + NAME_LEN + 1];
-    line[..BEFORE.len()].copy_from_slice(BEFORE);
+    // A line of its own, whatever was being written.
+    const NAME_AT: usize = 1 + CRASHED.len();
+    let mut line = [b'\n'; NAME_AT + NAME_LEN + 1];
+    line[1..NAME_AT].copy_from_slice(CRASHED.as_bytes());
     // SAFETY: the kernel writes at most NAME_LEN bytes where that many are; `line` is as long as
     // `write` is told.
     unsafe {
-        libc::prctl(libc::PR_GET_NAME, line.as_mut_ptr().add(BEFORE.len()));
-        for byte in &mut line[BEFORE.len()..] {
+        libc::prctl(libc::PR_GET_NAME, line.as_mut_ptr().add(NAME_AT));
+        for byte in &mut line[NAME_AT..NAME_AT + NAME_LEN] {
             if *byte == 0 {
                 *byte = b' ';
             }
         }
-        line[BEFORE.len() + NAME_LEN] = b'\n';
         libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
         libc::raise(signal);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gst::prelude::*;
 
@@ -10,20 +10,12 @@ use super::parts;
 use super::run::Outbox;
 use crate::program::core::wire::{FromChild, Stage};
 
-/// The parent is told as often.
-const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Of one stage between: sixty frames of a dozen inputs.
 const MAX_SAMPLES: usize = 1000;
 
 /// What was measured since the parent was told.
 #[derive(Clone, Default)]
-pub struct Delays(Arc<Mutex<Samples>>);
-
-#[derive(Default)]
-struct Samples {
-    by_stage: BTreeMap<Stage, Vec<Duration>>,
-    told: Option<Instant>,
-}
+pub struct Delays(Arc<Mutex<BTreeMap<Stage, Vec<Duration>>>>);
 
 impl Delays {
     /// Measures what passes `pad`: from the time that stands on it, which is when the packets of the
@@ -44,22 +36,18 @@ impl Delays {
         let Ok(mut samples) = self.0.lock() else {
             return;
         };
-        let of_stage = samples.by_stage.entry(stage).or_default();
+        let of_stage = samples.entry(stage).or_default();
         if of_stage.len() < MAX_SAMPLES {
             of_stage.push(delay);
         }
     }
 
-    /// Each second; a parent that does not read learns less.
+    /// A parent that does not read learns less.
     pub fn tell(&self, outbox: &Outbox) {
         let Ok(mut samples) = self.0.lock() else {
             return;
         };
-        if samples.told.is_some_and(|at| at.elapsed() < TELL_EVERY) {
-            return;
-        }
-        samples.told = Some(Instant::now());
-        for (stage, delays) in std::mem::take(&mut samples.by_stage) {
+        for (stage, delays) in std::mem::take(&mut *samples) {
             let _ = outbox.try_send(FromChild::Delays { stage, delays });
         }
     }

@@ -28,8 +28,8 @@ const UPSTREAM_LATENCY: gst::ClockTime =
     gst::ClockTime::from_mseconds(input::JITTER_MS as u64 + 40);
 /// A picture that is to be seen is waited for so long: a key frame of it, asked for anew.
 const SHOWN_WITHIN: Duration = Duration::from_millis(700);
-/// How often late packets are counted.
-const PATIENCE_EVERY: Duration = Duration::from_millis(500);
+/// How often late packets are counted, and the parent is told of delays.
+const MEASURE_EVERY: Duration = Duration::from_millis(500);
 /// What the encoders still hold is given this long to come out at the end.
 const FINISH_WITHIN: Duration = Duration::from_secs(3);
 /// Sound whose times are off by more is moved: half of what an ear tells apart from its picture.
@@ -51,7 +51,7 @@ pub struct Graph {
     lip_sync: LipSync,
     /// By group of inputs.
     patience: BTreeMap<u64, Patience>,
-    patience_due: Option<Instant>,
+    measure_due: Option<Instant>,
     tiles: Vec<(InputId, Tile)>,
     /// What is to be seen as soon as it is there.
     next: Option<Next>,
@@ -134,7 +134,7 @@ impl Graph {
             inputs,
             lip_sync: LipSync::default(),
             patience: BTreeMap::new(),
-            patience_due: None,
+            measure_due: None,
             tiles,
             next: None,
             leaving: Vec::new(),
@@ -222,11 +222,11 @@ impl Graph {
 
     /// Shows what is due; called often.
     pub fn handle_time(&mut self) -> anyhow::Result<()> {
-        self.delays.tell(&self.outbox);
         let now = Instant::now();
-        if self.patience_due.is_none_or(|due| due <= now) {
-            self.patience_due = Some(now + PATIENCE_EVERY);
+        if self.measure_due.is_none_or(|due| due <= now) {
+            self.measure_due = Some(now + MEASURE_EVERY);
             self.weigh_patience(now);
+            self.delays.tell(&self.outbox);
         }
         if self.next.is_none() && self.last_change.as_ref().is_none_or(|c| c.ends <= now) {
             self.last_change = None;
@@ -253,7 +253,7 @@ impl Graph {
             let patience = self.patience.entry(group).or_default();
             if patience.handle_late(late, now) {
                 eprintln!(
-                    "packets come late: participant {group} is shown {} ms later",
+                    "packets come late: session {group} is shown {} ms later",
                     patience.extra().as_millis()
                 );
             }

@@ -59,7 +59,7 @@ pub enum Event {
         rendition: String,
         packets: Vec<Bytes>,
     },
-    /// How long pictures took to get to a stage of the graph, of the last second.
+    /// How long pictures took to get to a stage of the graph, since the last time.
     Delays {
         stage: Stage,
         delays: Vec<Duration>,

@@ -147,7 +147,7 @@ pub enum FromChild {
     KeyFrameWanted {
         input: InputId,
     },
-    /// How long pictures took to get there, of the last second.
+    /// How long pictures took to get there, since the last time.
     Delays {
         stage: Stage,
         delays: Vec<Duration>,
