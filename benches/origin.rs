@@ -270,7 +270,9 @@ fn broadcast() -> Arc<Live> {
                 decode_time: Duration::from_millis(200 * number),
                 duration: Duration::from_millis(200),
                 independent: number.is_multiple_of(10),
-                segment_start: number.is_multiple_of(10),
+                segment: number / 10,
+                ends_segment: number % 10 == 9,
+                discontinuity: false,
                 bytes: Bytes::from(vec![number as u8; size]),
             };
             live.push_part(part).unwrap();

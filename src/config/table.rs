@@ -110,6 +110,9 @@ settings! {
         segment: Duration = "\"2s\"", "1s to 10s" if |d| (1..=10).contains(&d.as_secs());
         /// How long a part is: shorter is less delay and more requests.
         part: Duration = "\"200ms\"", "100ms to 1s" if |d| (100..=1000).contains(&d.as_millis());
+        /// Whether the largest rendition of a picture that is alone on stage is its publisher's own
+        /// H.264, of the rendition's size, and not encoded anew; a room may say otherwise.
+        passthrough: bool = "false";
         /// A broadcast's process that needs more megabytes is taken for leaking, and replaced.
         max_memory_mb: u64 = "2048", "128 to 1000000" if |n| (128..=1_000_000).contains(n);
     }

@@ -57,6 +57,10 @@ pub struct RoomView {
     pub pinned: Option<ParticipantId>,
     /// How the program changes.
     pub transition: Transition,
+    /// A picture that is alone on stage may be shown as its publisher encoded it.
+    pub passthrough: bool,
+    /// What is shown instead of the program.
+    pub slate: Option<String>,
     /// What the last broadcast left behind, once it can be played.
     pub last_recording: Option<BroadcastId>,
 }
@@ -207,6 +211,10 @@ async fn stop(
 struct Direction {
     layout: Option<String>,
     transition: Option<Transition>,
+    passthrough: Option<bool>,
+    /// `null` shows the program again.
+    #[serde(default, deserialize_with = "named")]
+    slate: Option<Option<String>>,
     /// `null` lets whoever speaks be large again.
     #[serde(default, deserialize_with = "named")]
     pinned: Option<Option<ParticipantId>>,
@@ -240,9 +248,12 @@ async fn direct(
         return Err(no_room(&room));
     }
     let transition = direction.transition.map(Command::SetTransition);
+    let passthrough = direction.passthrough.map(Command::SetPassthrough);
     let layout = direction.layout.map(Command::SetLayout);
-    let commands = transition.into_iter().chain(layout);
-    let commands = commands.chain(direction.pinned.map(Command::Pin));
+    let commands = transition.into_iter().chain(passthrough).chain(layout);
+    let commands = commands
+        .chain(direction.slate.map(Command::SetSlate))
+        .chain(direction.pinned.map(Command::Pin));
     api.house
         .direct(&room, commands.collect())
         .map_err(refused)?;
@@ -377,7 +388,7 @@ fn refused(refused: Refused) -> Problem {
     let status = match refused {
         Refused::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
         Refused::MayNotPublish(_) | Refused::MayNotAttend(_) => StatusCode::FORBIDDEN,
-        Refused::NoSuchLayout { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        Refused::NoSuchLayout { .. } | Refused::BadSlate => StatusCode::UNPROCESSABLE_ENTITY,
         Refused::NoSuchParticipant => StatusCode::NOT_FOUND,
         Refused::AlreadyLive | Refused::NotLive | Refused::StaleSession => StatusCode::CONFLICT,
     };

@@ -93,12 +93,7 @@ impl Live {
 
     /// Takes an init segment; see [`Timeline::push_init`].
     pub fn push_init(&self, init: Init) -> Result<InitTaken, Refused> {
-        let mut timeline = self.write();
-        let taken = timeline.push_init(init)?;
-        if !taken.closed.is_empty() {
-            self.publish_all(&timeline);
-        }
-        Ok(taken)
+        self.write().push_init(init)
     }
 
     /// Takes a part and wakes who waited for it; the segments that it closed are for the
@@ -108,7 +103,12 @@ impl Live {
         let index = timeline.index_of(&part.rendition);
         let is_whole = part.duration.as_secs_f64() >= SHORTEST * self.settings.part.as_secs_f64();
         let news = !timeline.tracks().iter().all(Track::has_media);
+        let rendition = part.rendition.clone();
         let closed = timeline.push_part(part)?;
+        if closed.iter().any(|closed| closed.rendition != rendition) {
+            self.publish_all(&timeline);
+            return Ok(closed);
+        }
         // A short one ends its segment; it is told of with what closes the segment.
         if let Some(index) = index.filter(|_| is_whole || !closed.is_empty()) {
             self.publish(&timeline, index);

@@ -1,8 +1,11 @@
-//! A picture of letters on the canvas: made once, and shown for as long as it stands there.
+//! A picture on the canvas that nobody sends: made once, and shown for as long as it stands there.
+
+use std::path::Path;
 
 use anyhow::Context;
 use gst::prelude::*;
 
+use super::input;
 use super::motion::{Motion, Transition};
 use crate::program::core::layout::{Card, Tile};
 
@@ -42,41 +45,23 @@ impl CardBranch {
         mixer: &gst::Element,
         transition: Transition,
     ) -> anyhow::Result<Self> {
-        let (text, colour, font) = match card {
-            Card::Name(name) => (
-                name,
-                0xFF20_2428_u32,
-                format!("Sans {}px", tile.height_px * 6 / 10),
-            ),
-            Card::Initials(letters) => {
-                let size_px = tile.height_px.min(tile.width_px) / 3;
-                (letters, 0xFF2C_3440, format!("Sans Bold {size_px}px"))
+        let caps = format!(
+            "video/x-raw,format=I420,width={},height={},pixel-aspect-ratio=1/1",
+            tile.width_px, tile.height_px
+        );
+        let bin = match card {
+            Card::Backdrop(file) => picture(file, &caps, fps)?,
+            Card::Name(_) | Card::Initials(_) | Card::Slate(_) => {
+                letters(card, tile, &format!("{caps},framerate={fps}/1"))?
             }
         };
-        let description = format!(
-            "videotestsrc name=plain pattern=solid-color num-buffers=1 \
-             ! video/x-raw,format=I420,width={},height={},framerate={fps}/1,pixel-aspect-ratio=1/1 \
-             ! textoverlay name=letters halignment=center valignment=center auto-resize=false wrap-mode=none draw-shadow=false draw-outline=false \
-             ! imagefreeze ! queue name=out max-size-buffers=2",
-            tile.width_px, tile.height_px,
-        );
-        // Only the end is the bin's own: a text pad of textoverlay would be waited for.
-        let bin = gst::parse::bin_from_description(&description, false)?;
-        let find = |name| {
-            bin.by_name(name)
-                .with_context(|| format!("no element {name}"))
-        };
-        let end = find("out")?.static_pad("src").context("no source pad")?;
+        let end = bin.by_name("out").context("no end")?;
+        let end = end.static_pad("src").context("no source pad")?;
         bin.add_pad(
             &gst::GhostPad::builder_with_target(&end)?
                 .name("src")
                 .build(),
         )?;
-        find("plain")?.set_property("foreground-color", colour);
-        let letters = find("letters")?;
-        // It reads Pango's markup, and names are strangers' words.
-        letters.set_property("text", gst::glib::markup_escape_text(text).as_str());
-        letters.set_property("font-desc", font);
         pipeline.add(&bin)?;
         let mixer_pad = mixer
             .request_pad_simple("sink_%u")
@@ -104,14 +89,69 @@ impl CardBranch {
     }
 
     pub fn place(&mut self, tile: &Tile, transition: Transition) {
-        // A name stands on a picture, and initials in its place.
-        let above = u32::from(matches!(self.look.card, Card::Name(_)));
-        let z = super::input::z(tile) + above;
+        let z = match self.look.card {
+            // In the place of a picture.
+            Card::Initials(_) => input::z(tile),
+            Card::Name(_) => input::z(tile) + 1,
+            Card::Slate(_) => input::OVER_Z + 2,
+            Card::Backdrop(_) => input::BEHIND_Z,
+        };
         self.mixer_pad.set_property("zorder", z);
         self.motion.go(Some(*tile), transition);
     }
 
     pub fn remove(self, pipeline: &gst::Pipeline) {
-        super::input::remove(&self.bin, &self.mixer, &self.mixer_pad, pipeline);
+        input::remove(&self.bin, &self.mixer, &self.mixer_pad, pipeline);
     }
+}
+
+/// Words on a plain ground, still and without end.
+fn letters(card: &Card, tile: &Tile, caps: &str) -> anyhow::Result<gst::Bin> {
+    let side_px = tile.height_px.min(tile.width_px);
+    let (text, colour, font, wraps) = match card {
+        Card::Name(text) => {
+            let font = format!("Sans {}px", tile.height_px * 6 / 10);
+            (text.as_str(), 0xFF20_2428_u32, font, "none")
+        }
+        Card::Initials(text) => {
+            let font = format!("Sans Bold {}px", side_px / 3);
+            (text.as_str(), 0xFF2C_3440, font, "none")
+        }
+        Card::Slate(text) => {
+            let font = format!("Sans {}px", side_px / 12);
+            (text.as_str(), 0xFF14_181C, font, "word-char")
+        }
+        Card::Backdrop(_) => anyhow::bail!("a backdrop has no letters"),
+    };
+    let description = format!(
+        "videotestsrc name=plain pattern=solid-color num-buffers=1 ! {caps} \
+         ! textoverlay name=letters halignment=center valignment=center line-alignment=center auto-resize=false \
+           wrap-mode={wraps} draw-shadow=false draw-outline=false \
+         ! imagefreeze ! queue name=out max-size-buffers=2",
+    );
+    // Only the end is the bin's own: a text pad of textoverlay would be waited for.
+    let bin = gst::parse::bin_from_description(&description, false)?;
+    let find = |name| bin.by_name(name).context("a part is missing");
+    find("plain")?.set_property("foreground-color", colour);
+    let letters = find("letters")?;
+    // It reads Pango's markup, and names are strangers' words.
+    letters.set_property("text", gst::glib::markup_escape_text(text).as_str());
+    letters.set_property("font-desc", font);
+    Ok(bin)
+}
+
+/// A file's picture, as large as it is to be shown.
+fn picture(file: &Path, caps: &str, fps: u32) -> anyhow::Result<gst::Bin> {
+    let is_png = file
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("png"));
+    let decoder = if is_png { "pngdec" } else { "jpegdec" };
+    let description = format!(
+        "filesrc name=file ! {decoder} ! videoconvert ! videoscale add-borders=false ! {caps} \
+         ! imagefreeze ! video/x-raw,framerate={fps}/1 ! queue name=out max-size-buffers=2"
+    );
+    let bin = gst::parse::bin_from_description(&description, false)?;
+    let source = bin.by_name("file").context("no file")?;
+    source.set_property("location", file.to_string_lossy().as_ref());
+    Ok(bin)
 }

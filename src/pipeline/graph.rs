@@ -13,14 +13,17 @@ use super::card::CardBranch;
 use super::delays::Delays;
 use super::input::{self, Branch};
 use super::motion::Transition;
-use super::parts::{self, Grid};
+use super::muxing::{MUXER, Muxing};
+use super::parts;
 use super::rtp::{self, Payloaded};
 use super::run::Outbox;
+use super::splice::Splicing;
+use crate::program::core::grid::Grid;
 use crate::program::core::ladder::VideoRendition;
 use crate::program::core::layout::{Card, Tile};
 use crate::program::core::lip_sync::{LipSync, Report};
 use crate::program::core::patience::Patience;
-use crate::program::core::wire::{Canvas, InputId, InputSpec, Stage, Start};
+use crate::program::core::wire::{Canvas, FromChild, InputId, InputSpec, Stage, Start};
 use crate::room::MediaKind;
 
 /// How long the mixers wait for an input that is late: its jitter buffer, and decoding.
@@ -64,6 +67,9 @@ pub struct Graph {
     canvas_px: (u32, u32),
     /// By rendition.
     payloaded: BTreeMap<String, Payloaded>,
+    /// The rendition that may be copied.
+    top: String,
+    splicing: Splicing,
     delays: Delays,
     outbox: Outbox,
 }
@@ -99,17 +105,21 @@ impl Graph {
         aac.set_offset(-AudioEncoder::find().delay_ns() - SOUND_LATE_NS);
 
         let position = note_position(&find("program")?)?;
-        let grid = Grid::new(start.segment, start.part);
+        let grid = Arc::new(Mutex::new(Grid::new(start.segment, start.part)));
         parts::force_key_frames(&find("program")?, &grid)?;
         let ladder = &start.ladder;
-        for name in ladder
-            .video
-            .iter()
-            .map(|v| &v.name)
-            .chain([&ladder.audio.name])
-        {
-            parts::split(&find(&format!("cut-{name}"))?, &grid)?;
-            parts::collect(&find(&format!("out-{name}"))?, name, outbox.clone())?;
+        let cuts = parts::split(&find("cut-sound")?, &grid)?;
+        let sound = &ladder.audio.name;
+        parts::collect(&find("out-sound")?, sound, cuts, outbox.clone(), || ())?;
+        let top = &ladder.video.first().context("a ladder without video")?.name;
+        let splicing = Splicing::new(ladder.fps, ladder.canvas_px(), grid.clone(), outbox.clone());
+        for video in &ladder.video {
+            let name = &video.name;
+            let tee = find(&format!("coded-{name}"))?;
+            let muxing = Muxing::new(&pipeline, &tee, name, grid.clone(), outbox.clone())?;
+            if name == top {
+                splicing.watch_canvas(&find(&format!("to-{name}"))?, &tee, muxing)?;
+            }
         }
         let delays = Delays::default();
         let sink = |element: &gst::Element| element.static_pad("sink").context("no sink pad");
@@ -144,6 +154,8 @@ impl Graph {
             fps: ladder.fps,
             canvas_px: ladder.canvas_px(),
             payloaded,
+            top: top.clone(),
+            splicing,
             delays,
             outbox,
         })
@@ -175,7 +187,8 @@ impl Graph {
         };
         // An input that this machine cannot decode is no reason to end the program.
         let outbox = self.outbox.clone();
-        match Branch::new(spec, &self.pipeline, mixer, outbox, &self.delays) {
+        let (delays, splicing) = (&self.delays, &self.splicing);
+        match Branch::new(spec, &self.pipeline, mixer, outbox, delays, splicing) {
             Ok(branch) => {
                 self.lip_sync.add(spec);
                 self.inputs.insert(spec.id, branch);
@@ -192,6 +205,7 @@ impl Graph {
         let is_going = self.last_change.as_ref().is_some_and(goes);
         match self.inputs.get(&id) {
             Some(branch) if is_going || (is_seen && self.next.is_some()) => {
+                self.splicing.forbid(id);
                 branch.freeze();
                 self.leaving.push(id);
             }
@@ -200,6 +214,7 @@ impl Graph {
     }
 
     fn take_away(&mut self, id: InputId) {
+        self.splicing.forbid(id);
         self.leaving.retain(|leaving| *leaving != id);
         if let Some(branch) = self.inputs.remove(&id) {
             branch.remove(&self.pipeline);
@@ -283,6 +298,7 @@ impl Graph {
             // The mixers are that much behind.
             ends: Instant::now() + canvas.transition + Duration::from(UPSTREAM_LATENCY),
         });
+        self.splicing.allow(canvas.copied);
         self.tiles = canvas.tiles;
         self.place(transition);
         self.lay_cards(&canvas.cards, transition);
@@ -342,7 +358,10 @@ impl Graph {
     }
 
     pub fn force_key_frame(&self, rendition: &str) {
-        if let Some(payloaded) = self.payloaded.get(rendition) {
+        let copied = self.splicing.copied();
+        if let Some(input) = copied.filter(|_| rendition == self.top) {
+            let _ = self.outbox.try_send(FromChild::KeyFrameWanted { input });
+        } else if let Some(payloaded) = self.payloaded.get(rendition) {
             payloaded.force_key_frame();
         }
     }
@@ -366,6 +385,10 @@ impl Graph {
         // as fast as it can.
         for card in self.cards.drain(..) {
             card.remove(&self.pipeline);
+        }
+        // Nobody ends what is pushed into them.
+        for (_, branch) in std::mem::take(&mut self.inputs) {
+            branch.remove(&self.pipeline);
         }
         self.pipeline.send_event(gst::event::Eos::new());
         let _ = ended.recv_timeout(FINISH_WITHIN);
@@ -423,14 +446,12 @@ fn description(start: &Start) -> anyhow::Result<String> {
          audiomixer name=mix ignore-inactive-pads=true min-upstream-latency={latency_ns} \
            start-time-selection=first output-buffer-duration=20000000 alignment-threshold={} \
          ! {MIX_CAPS} ! rglimiter ! audioconvert dithering=none ! {AUDIO_CAPS} ! tee name=sound \
-         {} sound. ! queue max-size-time=500000000 ! {} name=aac bitrate={} ! aacparse name=cut-{audio} ! {} ! appsink name=out-{audio} sync=false async=false \
+         {} sound. ! queue max-size-time=500000000 ! {} name=aac bitrate={} ! aacparse name=cut-sound ! {MUXER} ! appsink name=out-sound sync=false async=false \
          audiotestsrc is-live=true wave=silence samplesperbuffer=960 ! {AUDIO_CAPS} ! queue ! mix. ",
         MIX_ALIGNMENT.nseconds(),
         rtp::of_sound("sound", &ladder.audio),
         AudioEncoder::find().element,
         ladder.audio.bitrate_bps,
-        muxer(),
-        audio = ladder.audio.name,
     );
     for (nth, video) in ladder.video.iter().enumerate() {
         let scaled = if nth == 0 {
@@ -441,10 +462,8 @@ fn description(start: &Start) -> anyhow::Result<String> {
         let encoder = ladder.encoder.description(video.bitrate_bps);
         text += &format!(
             "program. ! queue name=to-{name} max-size-buffers=4 max-size-bytes=0 max-size-time=0 ! {scaled} {encoder} \
-             ! tee name=coded-{name} {} coded-{name}. ! h264parse config-interval=0 name=cut-{name} ! {} \
-             ! appsink name=out-{name} sync=false async=false ",
+             ! tee name=coded-{name} {} ",
             rtp::of_picture(&format!("coded-{}", video.name), &video.name),
-            muxer(),
             name = video.name,
         );
     }
@@ -483,9 +502,4 @@ impl AudioEncoder {
     fn delay_ns(&self) -> i64 {
         self.delay_samples * 1_000_000_000 / AUDIO_RATE
     }
-}
-
-/// Cuts where it is told ([`parts::split`]), and writes a new header when the caps change.
-fn muxer() -> &'static str {
-    "cmafmux manual-split=true send-force-keyunit=false header-update-mode=caps latency=100000000"
 }

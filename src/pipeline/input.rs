@@ -11,6 +11,7 @@ use gst::prelude::*;
 use super::delays::Delays;
 use super::motion::{Motion, Transition};
 use super::run::Outbox;
+use super::splice::Splicing;
 use crate::program::core::layout::{Fit, Tile};
 use crate::program::core::lip_sync::Seen;
 use crate::program::core::wire::{FromChild, InputSpec, Stage};
@@ -21,13 +22,17 @@ pub const JITTER_MS: u32 = 80;
 /// Decoded media that waits for its turn in the mix: what keeps lips and voice together, and the
 /// mixers' patience. What is older than that is dropped: a mixer that hangs must not stop decoders.
 const MAX_QUEUED: gst::ClockTime = gst::ClockTime::from_mseconds(1_000);
+/// The name, within its bin, of what leaves H.264 as it came.
+const PARSER: &str = "parser";
 /// A publisher is asked for a key frame no more often, whatever the decoder wishes.
 const KEY_FRAME_EVERY: Duration = Duration::from_millis(500);
+/// Behind all pictures, and before the canvas' colour.
+pub const BEHIND_Z: u32 = 1;
 /// A picture that leaves is behind those that come.
-const LEAVING_Z: u32 = 0;
-/// Pictures stand on the canvas' background, a name on each, and what lies over others on these.
-const PICTURES_Z: u32 = 1;
-const OVER_Z: u32 = 3;
+const LEAVING_Z: u32 = 2;
+/// A name stands on each picture, and what lies over others on these.
+const PICTURES_Z: u32 = 3;
+pub const OVER_Z: u32 = 5;
 
 /// The share of a picture's width or height that is left at least when its sides are cut off: of
 /// a telephone held upright, a wide tile would show no more than a mouth.
@@ -60,12 +65,16 @@ impl Branch {
         mixer: &gst::Element,
         outbox: Outbox,
         delays: &Delays,
+        splicing: &Splicing,
     ) -> anyhow::Result<Self> {
         let kind = spec.codec.kind();
         let bin = gst::parse::bin_from_description(&description(spec), true)?;
         let label = spec.id.label();
         bin.set_property("name", &label);
         let jitter_buffer = bin.by_name(&label).context("no jitter buffer")?;
+        if let Some(parser) = bin.by_name(PARSER) {
+            splicing.watch_input(&parser, spec.id)?;
+        }
         let entry = entry(spec, kind, outbox);
         let (last_seen, delay) = Default::default();
         note_what_leaves(&jitter_buffer, &last_seen, &delay)?;
@@ -318,8 +327,10 @@ fn cut((width, height): (f64, f64), tile: Tile) -> (i32, i32) {
 /// The branch in GStreamer's own words; its loose ends become the bin's input and output.
 fn description(spec: &InputSpec) -> String {
     let decoder = match spec.codec {
+        // As the splice takes it too.
         Codec::H264 => {
-            "rtph264depay wait-for-keyframe=true request-keyframe=true ! h264parse ! avdec_h264 max-threads=1"
+            "rtph264depay wait-for-keyframe=true request-keyframe=true ! h264parse name=parser \
+             ! video/x-h264,stream-format=avc,alignment=au ! avdec_h264 max-threads=1"
         }
         Codec::Vp8 => "rtpvp8depay wait-for-keyframe=true request-keyframe=true ! vp8dec threads=1",
         Codec::Vp9 => "rtpvp9depay wait-for-keyframe=true request-keyframe=true ! vp9dec threads=1",

@@ -2,8 +2,8 @@
 //!
 //! Read [`run`] (messages in and out), [`graph`] (the clock, the canvas, the ladder), [`input`]
 //! (a publisher's track on its way in), `card` (names and initials), `motion` (how pictures get to their places),
-//! `crash` (whose thread it was), `delays` (what each stage costs in time), [`parts`] (the grid that cuts, and what is cut)
-//! and `rtp` (the program for who plays it by WHEP).
+//! `crash` (whose thread it was), `delays` (what each stage costs in time), `muxing` into [`parts`] (what is cut where),
+//! `splice` (a publisher's own frames in the place of encoded ones) and `rtp` (the program for who plays it by WHEP).
 //! [`source`] is the client's: what `amphi publish` sends.
 
 mod abilities;
@@ -13,9 +13,11 @@ mod delays;
 mod graph;
 mod input;
 mod motion;
+mod muxing;
 mod parts;
 mod rtp;
 mod run;
 pub mod source;
+mod splice;
 
 pub use run::{run, tell_abilities};

@@ -1,6 +1,7 @@
 //! The grid on which every rendition is cut, and the parts that come of it.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -8,35 +9,14 @@ use bytes::Bytes;
 use gst::prelude::*;
 
 use super::run::Outbox;
-use crate::program::core::wire::FromChild;
+use crate::program::core::grid::{Cell, Grid};
+use crate::program::core::wire::{FromChild, Part};
 
-/// Segments and parts begin where the running time is a multiple of these.
-#[derive(Debug, Clone)]
-pub struct Grid {
-    segment: Duration,
-    part: Duration,
-    /// The part with which all renditions begin: the first that is whole.
-    begin: Arc<OnceLock<u64>>,
-}
+/// What all threads ask where they are to cut.
+pub type SharedGrid = Arc<Mutex<Grid>>;
 
-impl Grid {
-    pub fn new(segment: Duration, part: Duration) -> Self {
-        let begin = Arc::default();
-        Self {
-            segment,
-            part,
-            begin,
-        }
-    }
-
-    /// Which segment, and which part of all, a time is in. Times within half a frame before a
-    /// border are past it: frame times are rounded, borders are not.
-    fn cell(&self, time: gst::ClockTime) -> (u64, u64) {
-        const TOLERANCE_NS: u64 = 2_000_000;
-        let ns = u128::from(time.nseconds() + TOLERANCE_NS);
-        let index = |length: Duration| (ns / length.as_nanos().max(1)) as u64;
-        (index(self.segment), index(self.part))
-    }
+fn cell(grid: &SharedGrid, time: gst::ClockTime) -> Option<Cell> {
+    grid.lock().ok()?.cell(time.into())
 }
 
 /// Asks the encoders for a key frame where the first whole part begins, and where each segment
@@ -45,15 +25,21 @@ impl Grid {
 /// The very first frame is one unasked. To ask for it would make it the last: GStreamer 1.22's
 /// encoder base notes that request with the 1000 hours x264enc adds to its times, and takes every
 /// later one for older.
-pub fn force_key_frames(tee: &gst::Element, grid: &Grid) -> anyhow::Result<()> {
+pub fn force_key_frames(tee: &gst::Element, grid: &SharedGrid) -> anyhow::Result<()> {
     let pad = tee.static_pad("sink").context("no sink pad")?;
     let grid = grid.clone();
-    let mut last = None;
+    let mut before: Option<Option<u64>> = None;
     watch_buffers(&pad, move |pad, _, time| {
-        let now = grid.cell(time);
-        let begin = *grid.begin.get_or_init(|| now.1 + 1);
-        let before = last.replace(now).unwrap_or(now);
-        if before.0 != now.0 || (before.1 < begin && now.1 >= begin) {
+        if before.is_none()
+            && let Ok(mut grid) = grid.lock()
+        {
+            grid.begin(time.into());
+        }
+        let segment = cell(&grid, time).map(|cell| cell.segment);
+        if before
+            .replace(segment)
+            .is_some_and(|before| before != segment)
+        {
             // To the tee itself: a probe on its sink pad runs before the buffer gets there.
             pad.send_event(key_frame_at(time));
         }
@@ -69,35 +55,82 @@ pub fn key_frame_at(time: gst::ClockTime) -> gst::Event {
         .build()
 }
 
+/// Where a rendition was cut, from the first part that is not out yet.
+#[derive(Debug, Clone, Default)]
+pub struct Cuts(Arc<Mutex<VecDeque<(gst::ClockTime, Cell)>>>);
+
+impl Cuts {
+    /// Times are rounded on their way through the muxer; all parts but some are longer than this.
+    const TOLERANCE: gst::ClockTime = gst::ClockTime::from_mseconds(5);
+
+    fn push(&self, time: gst::ClockTime, cell: Cell) {
+        if let Ok(mut cuts) = self.0.lock() {
+            cuts.push_back((time, cell));
+        }
+    }
+
+    /// Cuts where nothing follows.
+    pub fn note(&self, grid: &SharedGrid, time: gst::ClockTime) {
+        if let Some(cell) = cell(grid, time) {
+            self.push(time, cell);
+        }
+    }
+
+    /// The cell of the part that begins there, and whether it ends its segment.
+    fn take(&self, time: gst::ClockTime) -> Option<(Cell, bool)> {
+        let mut cuts = self.0.lock().ok()?;
+        while cuts
+            .get(1)
+            .is_some_and(|(next, _)| *next <= time + Self::TOLERANCE)
+        {
+            cuts.pop_front();
+        }
+        let (_, cell) = *cuts.front()?;
+        let next = cuts.get(1).map(|(_, next)| next.segment);
+        Some((cell, next.is_some_and(|next| next != cell.segment)))
+    }
+}
+
 /// Tells cmafmux, which follows `parser`, to cut where a part or a segment begins. Only a key
 /// frame begins a segment: cmafmux marks as independent what it is told to begin.
 ///
 /// What comes before the first whole part is dropped: every part but a segment's last must have
 /// its full length (RFC 8216bis §4.4.4.9).
-pub fn split(parser: &gst::Element, grid: &Grid) -> anyhow::Result<()> {
+pub fn split(parser: &gst::Element, grid: &SharedGrid) -> anyhow::Result<Cuts> {
     let pad = parser.static_pad("src").context("no source pad")?;
-    let grid = grid.clone();
-    let mut last: Option<(u64, u64)> = None;
+    let (grid, cuts) = (grid.clone(), Cuts::default());
+    let made = cuts.clone();
+    let mut before: Option<Cell> = None;
     watch_buffers(&pad, move |pad, buffer, time| {
-        let now = grid.cell(time);
         let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        let may_begin = key && grid.begin.get().is_some_and(|begin| now.1 >= *begin);
-        if last.is_none() && !may_begin {
+        let Some(now) = cell(&grid, time).filter(|_| before.is_some() || key) else {
             return gst::PadProbeReturn::Drop;
+        };
+        let before = before.replace(now);
+        if before != Some(now) {
+            made.push(time, now);
         }
-        if let Some(before) = last.replace(now).filter(|before| *before != now) {
-            let chunk = before.0 == now.0 || !key;
+        if let Some(before) = before.filter(|before| *before != now) {
+            let chunk = before.segment == now.segment || !key;
             let structure = gst::Structure::builder("FMP4MuxSplitNow")
                 .field("chunk", chunk)
                 .build();
             pad.push_event(gst::event::CustomDownstream::new(structure));
         }
         gst::PadProbeReturn::Ok
-    })
+    })?;
+    Ok(cuts)
 }
 
-/// Sends what `sink` gets to the parent: headers, and one part for each list of buffers.
-pub fn collect(sink: &gst::Element, rendition: &str, outbox: Outbox) -> anyhow::Result<()> {
+/// Sends what `sink` gets to the parent: headers, and one part for each list of buffers. At the end
+/// of the stream, calls `over`.
+pub fn collect(
+    sink: &gst::Element,
+    rendition: &str,
+    cuts: Cuts,
+    outbox: Outbox,
+    over: impl Fn() + Send + 'static,
+) -> anyhow::Result<()> {
     let sink = sink
         .downcast_ref::<gst_app::AppSink>()
         .context("no appsink")?;
@@ -106,18 +139,19 @@ pub fn collect(sink: &gst::Element, rendition: &str, outbox: Outbox) -> anyhow::
     let callbacks = gst_app::AppSinkCallbacks::builder()
         .new_sample(move |sink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-            for frame in frames(&sample, &rendition) {
+            for frame in frames(&sample, &rendition, &cuts) {
                 outbox.send(frame).map_err(|_| gst::FlowError::Eos)?;
             }
             Ok(gst::FlowSuccess::Ok)
         })
+        .eos(move |_| over())
         .build();
     sink.set_callbacks(callbacks);
     Ok(())
 }
 
 /// A list is `[ftyp moov]?` then `[moof, mdat's header]` and the samples.
-fn frames(sample: &gst::Sample, rendition: &str) -> Vec<FromChild> {
+fn frames(sample: &gst::Sample, rendition: &str, cuts: &Cuts) -> Vec<FromChild> {
     let mut found = Vec::new();
     let Some(list) = sample.buffer_list_owned() else {
         return found;
@@ -147,20 +181,24 @@ fn frames(sample: &gst::Sample, rendition: &str) -> Vec<FromChild> {
                 None => pts,
             });
             let duration = buffer.duration().unwrap_or_default();
-            let starts_segment = !flags.contains(gst::BufferFlags::DELTA_UNIT);
-            part = time.map(|time| (time, duration.into(), starts_segment));
+            let is_key = !flags.contains(gst::BufferFlags::DELTA_UNIT);
+            part = time.map(|time| (time, duration.into(), is_key));
         }
         bytes.extend_from_slice(&map);
     }
-    if let Some((time, duration, segment_start)) = part {
-        found.push(FromChild::Part {
+    if let Some((time, duration, independent)) = part
+        && let Some((cell, ends_segment)) = cuts.take(time)
+    {
+        found.push(FromChild::Part(Part {
             rendition: rendition.to_owned(),
             decode_time: time.into(),
             duration,
-            independent: segment_start,
-            segment_start,
+            independent,
+            segment: cell.segment,
+            ends_segment,
+            discontinuity: cell.discontinuity,
             bytes: bytes.into(),
-        });
+        }));
     }
     found
 }

@@ -354,24 +354,10 @@ impl Keeper {
     async fn handle(&mut self, frame: FromChild) {
         let event = match frame {
             FromChild::Init { rendition, bytes } => Event::Init { rendition, bytes },
-            FromChild::Part {
-                rendition,
-                decode_time,
-                duration,
-                independent,
-                segment_start,
-                bytes,
-            } => {
-                self.life.handle_part(&rendition, Instant::now());
+            FromChild::Part(part) => {
+                self.life.handle_part(&part.rendition, Instant::now());
                 self.made_parts = true;
-                Event::Part {
-                    rendition,
-                    decode_time,
-                    duration,
-                    independent,
-                    segment_start,
-                    bytes,
-                }
+                Event::Part(part)
             }
             FromChild::Rtp { rendition, packets } => Event::Rtp { rendition, packets },
             FromChild::Delays { stage, delays } => Event::Delays { stage, delays },

@@ -21,7 +21,7 @@ pub use abilities::abilities;
 pub use child::Program;
 pub use core::ladder::Ladder;
 pub use core::layout::{Card, Layout};
-pub use core::wire::{InputId, InputSpec, Stage};
+pub use core::wire::{InputId, InputSpec, Part, Stage};
 pub use epoch::Epoch;
 pub use feed::Feed;
 
@@ -45,15 +45,7 @@ pub enum Event {
         rendition: String,
         bytes: Bytes,
     },
-    Part {
-        rendition: String,
-        /// Of its first sample, on the broadcast's running time, which outlives the child.
-        decode_time: Duration,
-        duration: Duration,
-        independent: bool,
-        segment_start: bool,
-        bytes: Bytes,
-    },
+    Part(Part),
     /// A frame of a rendition, in RTP packets whose timestamps are running time.
     Rtp {
         rendition: String,

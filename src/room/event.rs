@@ -2,7 +2,7 @@
 
 use super::id::{BroadcastId, ParticipantId};
 use super::participant::{Role, Session, Track, TrackNumber};
-use super::stage::Transition;
+use super::stage::{MAX_SLATE_CHARS, Transition};
 
 /// A change asked of a room, or something that happened to one of its connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +58,10 @@ pub enum Command {
     SetLayout(String),
     /// How the program changes from now on.
     SetTransition(Transition),
+    /// Whether a picture that is alone on stage may be shown as its publisher encoded it.
+    SetPassthrough(bool),
+    /// Shows these words instead of the program, in silence; `None`: the program.
+    SetSlate(Option<String>),
     /// Shows someone large, whoever speaks; `None`: who speaks.
     Pin(Option<ParticipantId>),
     /// Takes someone into the program, or out of it.
@@ -128,6 +132,8 @@ pub enum Event {
         number: TrackNumber,
     },
     LayoutChanged(String),
+    PassthroughChanged(bool),
+    SlateChanged(Option<String>),
     Pinned(Option<ParticipantId>),
     /// Someone is part of the program now, or is not any more.
     StageChanged {
@@ -153,6 +159,8 @@ pub enum Refused {
     MayNotAttend(Role),
     #[error("there is no layout `{name}`: there are {known}")]
     NoSuchLayout { name: String, known: String },
+    #[error("a slate has 1 to {MAX_SLATE_CHARS} characters, or is null")]
+    BadSlate,
     #[error("nobody of this id is in the room")]
     NoSuchParticipant,
     #[error("the room is live already")]

@@ -9,6 +9,9 @@ use super::id::ParticipantId;
 /// Layouts by name; `grid` is always one of them.
 pub const FIRST_LAYOUT: &str = "grid";
 
+/// As many as are well read in large letters.
+pub const MAX_SLATE_CHARS: usize = 120;
+
 /// What the producer decided, and who spoke last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stage {
@@ -20,6 +23,8 @@ pub struct Stage {
     /// In the room, and not in the program.
     off: BTreeSet<ParticipantId>,
     transition: Transition,
+    passthrough: bool,
+    slate: Option<String>,
 }
 
 /// How the program gets from one picture to the next.
@@ -32,19 +37,19 @@ pub enum Transition {
     Animate,
 }
 
-impl Default for Stage {
-    fn default() -> Self {
+impl Stage {
+    pub(super) fn new(passthrough: bool) -> Self {
         Self {
             layout: FIRST_LAYOUT.to_owned(),
             pinned: None,
             last_speaker: None,
             off: BTreeSet::new(),
             transition: Transition::default(),
+            passthrough,
+            slate: None,
         }
     }
-}
 
-impl Stage {
     pub fn layout(&self) -> &str {
         &self.layout
     }
@@ -55,6 +60,24 @@ impl Stage {
 
     pub(super) fn set_transition(&mut self, transition: Transition) {
         self.transition = transition;
+    }
+
+    /// A picture that is alone on stage may be shown as its publisher encoded it.
+    pub fn passthrough(&self) -> bool {
+        self.passthrough
+    }
+
+    pub(super) fn set_passthrough(&mut self, passthrough: bool) {
+        self.passthrough = passthrough;
+    }
+
+    /// What is shown instead of the program.
+    pub fn slate(&self) -> Option<&str> {
+        self.slate.as_deref()
+    }
+
+    pub(super) fn set_slate(&mut self, slate: Option<String>) {
+        self.slate = slate;
     }
 
     pub fn pinned(&self) -> Option<ParticipantId> {

@@ -7,7 +7,7 @@ use super::event::{Command, Event, Refused};
 use super::id::{BroadcastId, ParticipantId, RoomId};
 use super::participant::{Participant, Presence, Role, Session};
 use super::speaker::Speakers;
-use super::stage::Stage;
+use super::stage::{MAX_SLATE_CHARS, Stage};
 use super::track::MediaKind;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Settings {
     pub auto_broadcast: bool,
     /// The names of the layouts that the program can be arranged by.
     pub layouts: Vec<String>,
+    /// Whether rooms begin with passthrough.
+    pub passthrough: bool,
 }
 
 /// A room's state. Commands come in by [`Room::handle`], events go out by [`Room::poll_event`].
@@ -38,10 +40,10 @@ impl Room {
     pub fn new(id: RoomId, settings: Settings) -> Self {
         Self {
             id,
+            stage: Stage::new(settings.passthrough),
             settings,
             participants: BTreeMap::new(),
             speakers: Speakers::default(),
-            stage: Stage::default(),
             broadcast: None,
             events: VecDeque::new(),
             next_place: 0,
@@ -222,6 +224,26 @@ impl Room {
                 }
             }
             Command::SetTransition(transition) => self.stage.set_transition(transition),
+            Command::SetPassthrough(passthrough) => {
+                if self.stage.passthrough() != passthrough {
+                    self.stage.set_passthrough(passthrough);
+                    let event = Event::PassthroughChanged(passthrough);
+                    self.events.push_back(event);
+                }
+            }
+            Command::SetSlate(slate) => {
+                let is_good = |text: &String| {
+                    let chars = text.trim().chars().count();
+                    (1..=MAX_SLATE_CHARS).contains(&chars)
+                };
+                if !slate.as_ref().is_none_or(is_good) {
+                    return Err(Refused::BadSlate);
+                }
+                if self.stage.slate() != slate.as_deref() {
+                    self.stage.set_slate(slate.clone());
+                    self.events.push_back(Event::SlateChanged(slate));
+                }
+            }
             Command::SetLayout(name) => {
                 if !self.settings.layouts.contains(&name) {
                     let known = self.settings.layouts.join(", ");

@@ -17,7 +17,7 @@ use crate::program::core::layout::{Arrangement, Source, arrange, card};
 use crate::program::core::wire::Canvas;
 use crate::program::{self, Card, Feed, InputId, InputSpec, Layout, Program};
 use crate::room::{
-    BroadcastId, Command, MediaKind, ParticipantId, Session, TrackNumber, Transition,
+    BroadcastId, Codec, Command, MediaKind, ParticipantId, Session, Stage, TrackNumber, Transition,
 };
 use crate::rtc::core::TrackInfo;
 use crate::rtc::roster;
@@ -146,7 +146,9 @@ impl Broadcast {
     }
 
     /// Makes the program what is on stage, in the order of the stage, by this layout.
-    pub fn put_on_stage(&mut self, cast: &[Member], layout: &str, transition: Transition) {
+    pub fn put_on_stage(&mut self, cast: &[Member], stage: &Stage) {
+        let cast = if stage.slate().is_some() { &[] } else { cast };
+        let layout = stage.layout();
         let layouts = self.layouts.clone();
         let named = layouts.iter().find(|known| known.name == layout);
         let Some(layout) = named.or(layouts.first()) else {
@@ -187,7 +189,12 @@ impl Broadcast {
         self.set_inputs(&wanted);
         self.shown = shown;
         let mut canvas = self.canvas(cast, layout, &pictures);
-        canvas.transition = match transition {
+        if let Some(slate) = stage.slate() {
+            let slate = Card::Slate(slate.to_owned());
+            canvas.cards.push(card::whole(slate, self.feed.canvas_px()));
+        }
+        canvas.copied = self.whole(&canvas).filter(|_| stage.passthrough());
+        canvas.transition = match stage.transition() {
             Transition::Cut => Duration::ZERO,
             Transition::Animate => ANIMATION,
         };
@@ -232,6 +239,9 @@ impl Broadcast {
             background: layout.background,
             ..Canvas::default()
         };
+        let backdrop = layout.backdrop.clone().map(Card::Backdrop);
+        let backdrop = backdrop.map(|backdrop| card::whole(backdrop, canvas_px));
+        canvas.cards.extend(backdrop);
         let is_alone = self.arrangement.placed.len() < 2;
         for placed in &self.arrangement.placed {
             let (participant, is_screen) = placed.key;
@@ -253,6 +263,14 @@ impl Broadcast {
             }
         }
         canvas
+    }
+
+    /// The H.264 picture that is all there is to be seen.
+    fn whole(&self, canvas: &Canvas) -> Option<InputId> {
+        let input = canvas.whole(self.feed.canvas_px())?;
+        let mut inputs = self.inputs.values();
+        let (_, staged) = inputs.find(|(id, _)| *id == input)?;
+        (staged.info.codec == Codec::H264).then_some(input)
     }
 
     /// The height at which a track's picture is shown, in pixels of the canvas; 0 when it is not.
@@ -313,23 +331,7 @@ impl Work {
         while let Some(event) = events.recv().await {
             match event {
                 program::Event::Init { rendition, bytes } => self.init(&rendition, bytes),
-                program::Event::Part {
-                    rendition,
-                    decode_time,
-                    duration,
-                    independent,
-                    segment_start,
-                    bytes,
-                } => {
-                    self.part(hls::Part {
-                        rendition: rendition.into(),
-                        decode_time,
-                        duration,
-                        independent,
-                        segment_start,
-                        bytes,
-                    });
-                }
+                program::Event::Part(part) => self.part(part),
                 program::Event::Rtp { rendition, packets } => {
                     self.realtime.frame(&rendition, packets);
                 }
@@ -372,7 +374,6 @@ impl Work {
             bytes: bytes.clone(),
         }) {
             Ok(taken) => {
-                self.record(taken.closed);
                 if let Some(recorder) = self.recorder.as_ref().filter(|_| taken.new) {
                     recorder.init(rendition, taken.number, bytes);
                 }
@@ -381,10 +382,19 @@ impl Work {
         }
     }
 
-    fn part(&mut self, part: hls::Part) {
-        let rendition = part.rendition.clone();
+    fn part(&mut self, part: program::Part) {
+        let rendition: Arc<str> = part.rendition.into();
         let end = part.decode_time + part.duration;
-        match self.live.push_part(part) {
+        match self.live.push_part(hls::Part {
+            rendition: rendition.clone(),
+            decode_time: part.decode_time,
+            duration: part.duration,
+            independent: part.independent,
+            segment: part.segment,
+            ends_segment: part.ends_segment,
+            discontinuity: part.discontinuity,
+            bytes: part.bytes,
+        }) {
             Ok(closed) => {
                 let delay = self.epoch.running_time(Instant::now()).saturating_sub(end);
                 metrics::histogram!(crate::metrics::PART_DELAY, "rendition" => rendition.to_string())

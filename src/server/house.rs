@@ -44,6 +44,8 @@ impl api::House for House {
             layout: state.stage().layout().to_owned(),
             pinned: state.stage().pinned(),
             transition: state.stage().transition(),
+            passthrough: state.stage().passthrough(),
+            slate: state.stage().slate().map(str::to_owned),
             last_recording,
         }))
     }

@@ -459,6 +459,8 @@ impl OpenRoom {
                 | Event::TrackKeptOut { .. }
                 | Event::TrackEnded { .. }
                 | Event::LayoutChanged(_)
+                | Event::PassthroughChanged(_)
+                | Event::SlateChanged(_)
                 | Event::Pinned(_)
                 | Event::StageChanged { .. } => {}
                 Event::OrderChanged => {
@@ -557,7 +559,7 @@ impl State {
                 ..member
             })
             .collect();
-        broadcast.put_on_stage(&cast, stage.layout(), stage.transition());
+        broadcast.put_on_stage(&cast, stage);
         for (session, connection) in &self.connections {
             let routes = connection.tracks.keys().filter_map(|number| {
                 let key = (*session, *number);

@@ -25,6 +25,7 @@ pub fn room(config: &Config, layouts: Vec<String>) -> room::Settings {
         away_for: config.room.away_for,
         auto_broadcast: true,
         layouts,
+        passthrough: config.program.passthrough,
     }
 }
 
@@ -93,7 +94,7 @@ pub fn program(config: &Config) -> anyhow::Result<program::ProgramSettings> {
     let folder = (!folder.as_os_str().is_empty()).then_some(folder.as_path());
     let files = Files {
         folder,
-        read: &|file| std::fs::read_to_string(file).ok(),
+        read: &|file| std::fs::read(file).ok(),
     };
     Ok(program::ProgramSettings {
         executable: std::env::current_exe().context("where this program is")?,

@@ -22,8 +22,12 @@ pub struct Part {
     pub duration: Duration,
     /// Decoding can begin here.
     pub independent: bool,
-    /// The pipeline cut a segment here.
-    pub segment_start: bool,
+    /// Which segment it is part of: the pipeline counts them, for all renditions together.
+    pub segment: u64,
+    /// The pipeline cut a segment behind it.
+    pub ends_segment: bool,
+    /// Its segment is encoded in another way than the one before (EXT-X-DISCONTINUITY).
+    pub discontinuity: bool,
     pub bytes: Bytes,
 }
 

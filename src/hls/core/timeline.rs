@@ -1,10 +1,10 @@
-//! All renditions on one grid: parts in, segments out.
+//! All renditions side by side: parts in, segments out.
 //!
-//! The broadcast's running time is divided into slots of one segment each, and a segment's
-//! media sequence number is counted in slots, so that every rendition has the same number at
-//! the same time, even after one of them lost a part. After a discontinuity (the pipeline
-//! began anew) the slots are counted from the first that has media again: an *epoch*.
+//! The pipeline counts the segments, for all renditions together, and says of each part in which
+//! it lies. So every rendition has the same media sequence number at the same time, even after
+//! one of them lost a part. When the pipeline begins anew it also counts anew: an *epoch*.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -17,10 +17,12 @@ use super::track::{Track, Window};
 /// segments and parts miss the grid by up to half of it, and its parts are up to one longer.
 pub const AUDIO_FRAME: Duration = Duration::from_millis(24);
 
+const MAX_MARKED: usize = 64;
+
 /// What a timeline is made on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Grid {
-    /// The length of a slot.
+    /// The usual length of a segment.
     pub segment: Duration,
     /// The length that parts are cut to.
     pub part: Duration,
@@ -38,6 +40,8 @@ pub struct Timeline {
     /// Where each track stands in the present epoch; same order.
     places: Vec<Place>,
     epoch: Epoch,
+    /// Within an epoch, the segments before which the pipeline said there is a discontinuity.
+    marked: BTreeSet<u64>,
     over: bool,
 }
 
@@ -45,8 +49,8 @@ pub struct Timeline {
 struct Epoch {
     /// The number of its first segment, the only one with a discontinuity before it.
     first_msn: u64,
-    /// The slot of its first segment; none before its first part.
-    first_slot: Option<u64>,
+    /// The pipeline's count at its first segment; none before its first part.
+    first_count: Option<u64>,
     after_discontinuity: bool,
 }
 
@@ -54,16 +58,15 @@ struct Epoch {
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Before,
-    At { slot: u64, end: Duration },
+    At { count: u64, end: Duration },
 }
 
-/// An init segment's number, and the segments that it closed.
-#[derive(Debug, Clone, PartialEq)]
+/// An init segment's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InitTaken {
     pub number: u32,
     /// False if it is the one that was in force already.
     pub new: bool,
-    pub closed: Vec<ClosedSegment>,
 }
 
 impl Timeline {
@@ -74,6 +77,7 @@ impl Timeline {
             places: vec![Place::Before; renditions.len()],
             tracks: renditions.into_iter().map(Track::new).collect(),
             epoch: Epoch::default(),
+            marked: BTreeSet::new(),
             over: false,
         }
     }
@@ -102,8 +106,7 @@ impl Timeline {
         Duration::from_secs((longest.as_secs_f64().round() as u64).max(1))
     }
 
-    /// Takes an init segment. One that differs from the rendition's present one, when that
-    /// has been used, begins an epoch (see [`Timeline::discontinuity`]).
+    /// Takes an init segment: that of the parts that follow.
     pub fn push_init(&mut self, init: Init) -> Result<InitTaken, Refused> {
         if self.over {
             return Err(Refused::Over);
@@ -112,27 +115,20 @@ impl Timeline {
             .index_of(&init.rendition)
             .ok_or(Refused::UnknownRendition)?;
         check_size(&init.bytes)?;
-        if let Some((number, present)) = self.tracks[index].latest_init()
-            && *present == init.bytes
-        {
-            return Ok(InitTaken {
-                number,
-                new: false,
-                closed: Vec::new(),
-            });
-        }
-        let closed = match self.places[index] {
-            Place::Before => Vec::new(),
-            Place::At { .. } => self.discontinuity(),
-        };
-        Ok(InitTaken {
-            number: self.tracks[index].add_init(init.bytes),
-            new: true,
-            closed,
+        let track = &mut self.tracks[index];
+        Ok(match track.latest_init() {
+            Some((number, present)) if *present == init.bytes => InitTaken { number, new: false },
+            _ => InitTaken {
+                number: track.add_init(init.bytes),
+                new: true,
+            },
         })
     }
 
     /// Takes a part, and hands out the segments that it closed.
+    ///
+    /// A part that needs another init segment than its segment's others begins a segment, for all
+    /// renditions, after a discontinuity.
     pub fn push_part(&mut self, part: Part) -> Result<Vec<ClosedSegment>, Refused> {
         if self.over {
             return Err(Refused::Over);
@@ -145,15 +141,26 @@ impl Timeline {
             return Err(Refused::Duration);
         }
         let (init, _) = self.tracks[index].latest_init().ok_or(Refused::NoInit)?;
-        let slot = match self.places[index] {
-            Place::Before => self.first_slot(index, &part)?,
-            Place::At { slot, end } if part.decode_time + self.tolerance() >= end => {
-                self.next_slot(index, slot, &part)
+        let mut closed = Vec::new();
+        let open = self.tracks[index].open();
+        if open.is_some_and(|open| open.init != init) && !self.begins_segment(index, &part) {
+            if !part.independent {
+                return Err(Refused::NotIndependent);
+            }
+            closed.extend(self.discontinuity());
+        }
+        let count = match self.places[index] {
+            Place::Before => self.first_count(index, &part)?,
+            Place::At { count, end } if part.decode_time + self.tolerance() >= end => {
+                self.next_count(index, count, &part)
             }
             Place::At { .. } => return Err(Refused::Backwards),
         };
-        let mut closed = Vec::new();
-        let msn = self.msn(slot);
+        let msn = self.msn(count);
+        let is_first = self.epoch.after_discontinuity && msn == self.epoch.first_msn;
+        if part.discontinuity && !is_first {
+            self.mark(msn);
+        }
         if self.tracks[index].open().is_none_or(|open| open.msn != msn) {
             closed.extend(self.close(index));
             self.fill_gap(index, msn);
@@ -161,9 +168,10 @@ impl Timeline {
             self.tracks[index].open_segment(segment);
         }
         let end = part.decode_time + part.duration;
-        self.places[index] = Place::At { slot, end };
+        let is_last = part.ends_segment;
+        self.places[index] = Place::At { count, end };
         self.tracks[index].append(part);
-        if self.is_full(index, slot, end) {
+        if is_last {
             closed.extend(self.close(index));
         }
         Ok(closed)
@@ -172,7 +180,7 @@ impl Timeline {
     /// The pipeline began anew: closes what is open; each rendition's next segment has the
     /// same number, and one EXT-X-DISCONTINUITY. Twice in a row is once.
     pub fn discontinuity(&mut self) -> Vec<ClosedSegment> {
-        if self.over || self.epoch.first_slot.is_none() {
+        if self.over || self.epoch.first_count.is_none() {
             return Vec::new();
         }
         let closed = self.close_all();
@@ -181,9 +189,10 @@ impl Timeline {
             self.fill_gap(index, first_msn);
             self.places[index] = Place::Before;
         }
+        self.marked.clear();
         self.epoch = Epoch {
             first_msn,
-            first_slot: None,
+            first_count: None,
             after_discontinuity: true,
         };
         closed
@@ -196,8 +205,7 @@ impl Timeline {
         closed
     }
 
-    /// A segment may begin this much before its slot: sound is cut between its own frames.
-    /// Pictures and sound begin with the same part, so less than a part is enough.
+    /// By so much parts may overlap, and segments be longer: sound is cut between its own frames.
     fn tolerance(&self) -> Duration {
         self.grid.part / 2
     }
@@ -208,64 +216,38 @@ impl Timeline {
         self.target_duration() + Duration::from_millis(500)
     }
 
-    fn slot_of(&self, time: Duration) -> u64 {
-        (time.as_nanos() / self.grid.segment.as_nanos().max(1)) as u64
+    fn msn(&self, count: u64) -> u64 {
+        let first = self.epoch.first_count.unwrap_or(count);
+        self.epoch.first_msn + count.saturating_sub(first)
     }
 
-    fn slot_start(&self, slot: u64) -> Duration {
-        self.grid
-            .segment
-            .saturating_mul(u32::try_from(slot).unwrap_or(u32::MAX))
+    fn begins_segment(&self, index: usize, part: &Part) -> bool {
+        match self.places[index] {
+            Place::Before => true,
+            Place::At { count, .. } => part.segment > count,
+        }
     }
 
-    fn msn(&self, slot: u64) -> u64 {
-        let first_slot = self.epoch.first_slot.unwrap_or(slot);
-        self.epoch.first_msn + slot.saturating_sub(first_slot)
-    }
-
-    /// The slot of a track's first part in an epoch.
-    fn first_slot(&mut self, index: usize, part: &Part) -> Result<u64, Refused> {
+    /// Of a track's first part in an epoch.
+    fn first_count(&mut self, index: usize, part: &Part) -> Result<u64, Refused> {
         if !part.independent && !self.tracks[index].rendition.is_audio() {
             return Err(Refused::NotIndependent);
         }
-        let Some(first) = self.epoch.first_slot else {
-            let first = self.slot_of(part.decode_time + self.tolerance());
-            self.epoch.first_slot = Some(first);
-            return Ok(first);
-        };
-        // Whatever begins a little before what another rendition began with belongs to it.
-        if part.decode_time + self.tolerance() < self.slot_start(first) {
+        let first = *self.epoch.first_count.get_or_insert(part.segment);
+        if part.segment < first {
             return Err(Refused::Backwards);
         }
-        Ok(self.slot_of(part.decode_time).max(first))
+        Ok(part.segment)
     }
 
-    /// The slot of a further part: the one its track is in, unless the pipeline cut here, or
-    /// should have.
-    fn next_slot(&self, index: usize, slot: u64, part: &Part) -> u64 {
-        let nearest = self.slot_of(part.decode_time + self.tolerance());
+    /// Of a further part: no segment gets too long, whatever the pipeline says.
+    fn next_count(&self, index: usize, before: u64, part: &Part) -> u64 {
+        let count = part.segment.max(before);
         let Some(open) = self.tracks[index].open() else {
-            return nearest.max(slot + 1);
+            return count.max(before + 1);
         };
-        let cut = part.segment_start && nearest > slot;
-        let late = part.decode_time >= self.slot_start(slot + 1) + self.tolerance();
         let too_long = open.duration + part.duration >= self.longest_segment();
-        if cut || late || too_long {
-            nearest.max(slot + 1)
-        } else {
-            slot
-        }
-    }
-
-    /// Whether the slot is filled, so that the segment can be closed, and listed, without
-    /// waiting for the next one to begin.
-    fn is_full(&self, index: usize, slot: u64, end: Duration) -> bool {
-        let early = if self.tracks[index].rendition.is_audio() {
-            AUDIO_FRAME / 2
-        } else {
-            Duration::from_millis(1)
-        };
-        end + early >= self.slot_start(slot + 1)
+        count.max(before + u64::from(too_long))
     }
 
     fn close(&mut self, index: usize) -> Option<ClosedSegment> {
@@ -286,18 +268,21 @@ impl Timeline {
         let mut from = self.tracks[index].next_msn();
         let kept = (window.listed + window.lingering) as u64;
         if msn.saturating_sub(from) > kept || !self.tracks[index].has_media() {
-            let first = self.epoch.first_msn;
-            let skipped = self.epoch.after_discontinuity && (from..msn).contains(&first);
-            self.tracks[index].jump_to(msn, u64::from(skipped));
+            let first = self
+                .epoch
+                .after_discontinuity
+                .then_some(self.epoch.first_msn);
+            let skipped = first.into_iter().chain(self.marked.iter().copied());
+            let skipped = skipped.filter(|skipped| (from..msn).contains(skipped));
+            let skipped = skipped.count() as u64;
+            self.tracks[index].jump_to(msn, skipped);
             from = msn;
         }
         let Some((init, _)) = self.tracks[index].latest_init() else {
             return;
         };
         for msn in from..msn {
-            let slot =
-                self.epoch.first_slot.unwrap_or(0) + msn.saturating_sub(self.epoch.first_msn);
-            let mut gap = self.segment(msn, init, self.slot_start(slot));
+            let mut gap = self.segment(msn, init, self.tracks[index].end());
             gap.duration = self.grid.segment;
             self.tracks[index].keep(gap, window);
         }
@@ -310,13 +295,32 @@ impl Timeline {
             init,
             decode_time,
             duration: Duration::ZERO,
-            discontinuity: self.epoch.after_discontinuity && msn == self.epoch.first_msn,
+            discontinuity: self.has_discontinuity(msn),
             program_date_time: self
                 .started
                 .checked_add_signed(since_start)
                 .unwrap_or(DateTime::<Utc>::MAX_UTC),
             parts: Vec::new(),
         }
+    }
+
+    /// Unless some rendition has begun it without. Renditions are some seconds apart at most: what is
+    /// older is not asked for any more.
+    fn mark(&mut self, msn: u64) {
+        let has_begun = |track: &Track| track.open().is_some_and(|open| open.msn == msn);
+        let mut tracks = self.tracks.iter();
+        if tracks.any(|track| has_begun(track) || track.next_msn() > msn) {
+            return;
+        }
+        self.marked.insert(msn);
+        while self.marked.len() > MAX_MARKED {
+            self.marked.pop_first();
+        }
+    }
+
+    fn has_discontinuity(&self, msn: u64) -> bool {
+        let is_first = self.epoch.after_discontinuity && msn == self.epoch.first_msn;
+        is_first || self.marked.contains(&msn)
     }
 
     fn window(&self) -> Window {

@@ -133,6 +133,12 @@ impl Track {
         self.inits.get(&number)
     }
 
+    /// Where the last closed segment ends.
+    pub(super) fn end(&self) -> Duration {
+        let last = self.kept.back().map(|kept| &kept.segment);
+        last.map_or(Duration::ZERO, |last| last.decode_time + last.duration)
+    }
+
     /// The newest init segment and its number.
     pub fn latest_init(&self) -> Option<(u32, &Bytes)> {
         self.inits.last_key_value().map(|(n, bytes)| (*n, bytes))

@@ -44,7 +44,9 @@ pub fn push(live: &Live, number: u64) -> Vec<ClosedSegment> {
             decode_time: Duration::from_millis(200 * number),
             duration: Duration::from_millis(200),
             independent: number.is_multiple_of(10) || name == "audio",
-            segment_start: number.is_multiple_of(10),
+            segment: number / 10,
+            ends_segment: number % 10 == 9,
+            discontinuity: false,
             bytes: Bytes::from(format!("[{name} {number}]")),
         };
         live.push_part(part).unwrap()

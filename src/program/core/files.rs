@@ -18,6 +18,9 @@ pub enum FileError {
     Bad { file: String, reason: String },
 }
 
+/// How PNG and JPEG files begin.
+const PICTURES: [&[u8]; 2] = [b"\x89PNG\r\n", b"\xFF\xD8\xFF"];
+
 /// One kind of file, by its folder: `ladders`, and so on.
 #[derive(Debug, Clone, Copy)]
 pub struct Kind {
@@ -30,8 +33,8 @@ pub struct Kind {
 /// Where an operator's own files are.
 pub struct Files<'a> {
     pub folder: Option<&'a Path>,
-    /// Gives the text of a file, if it is there.
-    pub read: &'a dyn Fn(&Path) -> Option<String>,
+    /// Gives what is in a file, if it is there.
+    pub read: &'a dyn Fn(&Path) -> Option<Vec<u8>>,
 }
 
 impl Files<'static> {
@@ -49,7 +52,11 @@ impl Files<'_> {
     pub fn text(&self, kind: Kind, name: &str) -> Result<(String, String), FileError> {
         let path = PathBuf::from(kind.folder).join(format!("{name}.toml"));
         let own = self.folder.map(|folder| folder.join(&path));
-        let own = own.and_then(|file| Some((file.display().to_string(), (self.read)(&file)?)));
+        let own = own.and_then(|file| {
+            let bytes = (self.read)(&file)?;
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            Some((file.display().to_string(), text))
+        });
         let built_in = || {
             let mut all = kind.built_in.iter();
             let (_, text) = all.find(|(known, _)| *known == name)?;
@@ -67,6 +74,14 @@ impl Files<'_> {
                 }),
             }
         })
+    }
+
+    /// A picture of the operator's, beside the files of a kind: its path, if it is a PNG or a JPEG.
+    pub fn picture(&self, kind: Kind, name: &str) -> Option<PathBuf> {
+        let path = self.folder?.join(kind.folder).join(name);
+        let bytes = (self.read)(&path)?;
+        let is_picture = PICTURES.iter().any(|begin| bytes.starts_with(begin));
+        is_picture.then_some(path)
     }
 
     /// The file parsed, and what it is called.

@@ -167,7 +167,7 @@ mod tests {
         let read = |path: &Path| {
             ladder
                 .filter(|_| path.ends_with("ladders/own.toml"))
-                .map(str::to_owned)
+                .map(|text| text.as_bytes().to_vec())
         };
         let files = Files {
             folder: Some(Path::new("/etc/amphi")),

@@ -57,8 +57,40 @@ pub struct Canvas {
     pub background: u32,
     pub tiles: Vec<(InputId, Tile)>,
     pub cards: Vec<(Card, Tile)>,
+    /// The picture that is all there is to be seen, and may be copied as its publisher encoded it.
+    pub copied: Option<InputId>,
     /// How long it takes to get there; zero is a cut.
     pub transition: Duration,
+}
+
+impl Canvas {
+    /// The one picture that covers a canvas of this size, if nothing else is to be seen.
+    pub fn whole(&self, (width_px, height_px): (u32, u32)) -> Option<InputId> {
+        match (self.tiles.as_slice(), self.cards.is_empty()) {
+            ([(input, tile)], true) if (tile.width_px, tile.height_px) == (width_px, height_px) => {
+                Some(*input)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A part of a rendition's segment: one CMAF chunk or more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    pub rendition: String,
+    /// Of its first sample, on the broadcast's running time, which outlives the child.
+    pub decode_time: Duration,
+    pub duration: Duration,
+    /// Decoding can begin here.
+    pub independent: bool,
+    /// Which segment it is part of, counted for all renditions together, by each child anew.
+    pub segment: u64,
+    /// No more of that segment will follow.
+    pub ends_segment: bool,
+    /// That segment is encoded in another way than the one before.
+    pub discontinuity: bool,
+    pub bytes: Bytes,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,14 +163,7 @@ pub enum FromChild {
         rendition: String,
         bytes: Bytes,
     },
-    Part {
-        rendition: String,
-        decode_time: Duration,
-        duration: Duration,
-        independent: bool,
-        segment_start: bool,
-        bytes: Bytes,
-    },
+    Part(Part),
     /// A frame of the program, payloaded; its timestamps are running time.
     Rtp {
         rendition: String,

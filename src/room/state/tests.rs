@@ -17,6 +17,7 @@ fn room() -> Room {
         away_for: AWAY,
         auto_broadcast: true,
         layouts: vec!["grid".to_owned(), "solo".to_owned()],
+        passthrough: false,
     };
     Room::new("demo".parse().expect("a good name"), settings)
 }

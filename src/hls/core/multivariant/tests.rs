@@ -44,7 +44,9 @@ fn push(timeline: &mut Timeline, name: &str, second: u64, size: usize) {
         decode_time: Duration::from_secs(second),
         duration: Duration::from_secs(1),
         independent: true,
-        segment_start: second.is_multiple_of(2),
+        segment: second / 2,
+        ends_segment: !second.is_multiple_of(2),
+        discontinuity: false,
         bytes: Bytes::from(vec![0; size]),
     };
     timeline.push_part(part).unwrap();

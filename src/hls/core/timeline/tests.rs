@@ -36,13 +36,17 @@ fn init(name: &str, version: u8) -> Init {
     }
 }
 
-pub fn part(name: &str, at_ms: u64, duration_ms: u64, start: bool) -> Part {
+/// As the pipeline cuts it: a segment each two seconds, or where sound has a border near that.
+pub fn part(name: &str, at_ms: u64, duration_ms: u64, independent: bool) -> Part {
+    let segment = |at_ms| (at_ms + 12) / 2000;
     Part {
         rendition: name.into(),
         decode_time: ms(at_ms),
         duration: ms(duration_ms),
-        independent: start || name == "audio",
-        segment_start: start,
+        independent: independent || name == "audio",
+        segment: segment(at_ms),
+        ends_segment: segment(at_ms + duration_ms) > segment(at_ms),
+        discontinuity: false,
         bytes: Bytes::from(format!("{name}@{at_ms}")),
     }
 }
@@ -104,16 +108,57 @@ fn audio_is_cut_beside_the_grid_and_keeps_its_numbers() {
 }
 
 #[test]
-fn a_late_cut_is_made_by_decode_time() {
+fn a_segment_that_is_not_cut_is_cut_before_it_is_too_long() {
     let mut timeline = timeline();
-    run(&mut timeline, "720p", 0, 1800);
-    // The last part ends early, and no further one says that it starts a segment.
-    timeline.push_part(part("720p", 1800, 150, false)).unwrap();
-    for at in [1950, 2150, 2350] {
-        timeline.push_part(part("720p", at, 200, false)).unwrap();
+    for at in (0..3000).step_by(200) {
+        let mut part = part("720p", at, 200, at == 0);
+        (part.segment, part.ends_segment) = (0, false);
+        timeline.push_part(part).unwrap();
     }
-    timeline.push_part(part("720p", 2550, 200, false)).unwrap();
-    check(&timeline, "0:2150 1:600", "");
+    check(&timeline, "0:2400 1:600", "");
+}
+
+/// Pushes a part of segment `segment`.
+fn push_in(timeline: &mut Timeline, name: &str, at_ms: u64, segment: u64, discontinuity: bool) {
+    let mut part = part(name, at_ms, 200, true);
+    (part.segment, part.discontinuity) = (segment, discontinuity);
+    timeline.push_part(part).unwrap();
+}
+
+#[test]
+fn a_splice_is_one_discontinuity_at_one_number_wherever_it_is() {
+    let mut timeline = timeline();
+    run(&mut timeline, "720p", 0, 2000);
+    run(&mut timeline, "audio", 0, 2000);
+    // The picture is copied from 2.4 s on.
+    for at in [2000, 2200] {
+        push_in(&mut timeline, "720p", at, 1, false);
+        push_in(&mut timeline, "audio", at, 1, false);
+    }
+    push_in(&mut timeline, "audio", 2400, 2, true);
+    let taken = timeline.push_init(init("720p", 9)).unwrap();
+    assert!(taken.new);
+    push_in(&mut timeline, "720p", 2400, 2, true);
+    push_in(&mut timeline, "720p", 2600, 2, true);
+    let before = "0:2000 1:400 !2";
+    check(
+        &timeline,
+        &format!("{before}:400"),
+        &format!("{before}:200"),
+    );
+    let closed = timeline.end();
+    assert_eq!(closed.iter().map(|c| c.init).collect::<Vec<_>>(), [1, 0]);
+}
+
+#[test]
+fn a_rendition_without_a_part_after_a_splice_counts_it_all_the_same() {
+    let mut timeline = timeline();
+    run(&mut timeline, "720p", 0, 2000);
+    run(&mut timeline, "audio", 0, 2000);
+    push_in(&mut timeline, "audio", 2000, 1, true);
+    push_in(&mut timeline, "audio", 4000, 2, false);
+    push_in(&mut timeline, "720p", 4000, 2, false);
+    check(&timeline, "0:2000 !-1:2000 2:200", "0:2000 !1:200 2:200");
 }
 
 #[test]
@@ -155,12 +200,14 @@ fn a_new_init_in_the_middle_is_a_discontinuity_for_all() {
     run(&mut timeline, "720p", 0, 3000);
     run(&mut timeline, "audio", 0, 3000);
     let taken = timeline.push_init(init("720p", 9)).unwrap();
-    assert_eq!((taken.number, taken.new, taken.closed.len()), (1, true, 2));
+    assert_eq!((taken.number, taken.new), (1, true));
     assert_eq!(
         timeline.push_part(part("720p", 3000, 200, false)),
         Err(Refused::NotIndependent)
     );
-    run(&mut timeline, "720p", 3000, 4200);
+    let closed = timeline.push_part(part("720p", 3000, 200, true)).unwrap();
+    assert_eq!(closed.len(), 2);
+    run(&mut timeline, "720p", 3200, 4200);
     run(&mut timeline, "audio", 3000, 4200);
     let same = "0:2000 1:1000 !2:1000 3:200";
     check(&timeline, same, same);
@@ -214,7 +261,6 @@ pub enum Step {
         audio: bool,
         skip_ms: u64,
         duration_ms: u64,
-        start: bool,
         independent: bool,
     },
     Init {
@@ -229,18 +275,14 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
         any::<bool>(),
         prop_oneof![6 => Just(0_u64), 1 => 0_u64..30, 1 => 0_u64..7000],
         prop_oneof![6 => Just(200_u64), 1 => 0_u64..2600],
-        prop::bool::weighted(0.2),
         prop::bool::weighted(0.4),
     )
-        .prop_map(
-            |(audio, skip_ms, duration_ms, start, independent)| Step::Part {
-                audio,
-                skip_ms,
-                duration_ms,
-                start,
-                independent,
-            },
-        );
+        .prop_map(|(audio, skip_ms, duration_ms, independent)| Step::Part {
+            audio,
+            skip_ms,
+            duration_ms,
+            independent,
+        });
     let init = (any::<bool>(), 0_u8..3).prop_map(|(audio, version)| Step::Init { audio, version });
     prop::collection::vec(
         prop_oneof![40 => part, 1 => init, 1 => Just(Step::Discontinuity)],
@@ -258,13 +300,13 @@ pub fn play(timeline: &mut Timeline, steps: Vec<Step>) -> (Vec<ClosedSegment>, u
                 audio,
                 skip_ms,
                 duration_ms,
-                start,
                 independent,
             } => {
                 let clock = &mut clocks[usize::from(audio)];
                 let name = if audio { "audio" } else { "720p" };
-                let mut part = part(name, *clock + skip_ms, duration_ms, start);
+                let mut part = part(name, *clock + skip_ms, duration_ms, independent);
                 part.independent = independent;
+                part.discontinuity = part.segment % 5 == 3;
                 let size = part.bytes.len();
                 if let Ok(more) = timeline.push_part(part) {
                     *clock += skip_ms + duration_ms;
@@ -274,7 +316,7 @@ pub fn play(timeline: &mut Timeline, steps: Vec<Step>) -> (Vec<ClosedSegment>, u
             }
             Step::Init { audio, version } => {
                 let name = if audio { "audio" } else { "720p" };
-                closed.extend(timeline.push_init(init(name, version)).unwrap().closed);
+                timeline.push_init(init(name, version)).unwrap();
             }
             Step::Discontinuity => closed.extend(timeline.discontinuity()),
         }

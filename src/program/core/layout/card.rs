@@ -1,15 +1,35 @@
-//! Pictures of letters: names in the corner of a picture, and initials where no picture is.
+//! Pictures that nobody sends: names in the corner of a picture, initials where no picture is, a slate
+//! in the place of the program, and what stands behind all.
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Fit, Tile};
 
-/// What is written on it.
+/// What is on it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Card {
     Name(String),
     /// Of someone whose camera is off.
     Initials(String),
+    /// Words instead of the program.
+    Slate(String),
+    /// Behind all pictures: a PNG or a JPEG.
+    Backdrop(PathBuf),
+}
+
+/// What covers the canvas.
+pub fn whole(card: Card, (width_px, height_px): (u32, u32)) -> (Card, Tile) {
+    let tile = Tile {
+        x_px: 0,
+        y_px: 0,
+        width_px,
+        height_px,
+        fit: Fit::Cover,
+        is_over: false,
+    };
+    (card, tile)
 }
 
 /// Of the canvas' height.

@@ -4,6 +4,7 @@
 //! list of areas, each of which takes some of those who are left, in the order of the stage.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -52,6 +53,8 @@ pub struct Layout {
     pub gap: f64,
     /// What shows where no picture is, as 0xRRGGBB.
     pub background: u32,
+    /// What stands there instead: a PNG or a JPEG.
+    pub backdrop: Option<PathBuf>,
     /// Whether names stand in the pictures.
     pub names: bool,
     pub scenes: Vec<Scene>,
@@ -108,6 +111,8 @@ struct LayoutFile {
     gap: Option<toml::Spanned<f64>>,
     #[serde(default)]
     background: Option<toml::Spanned<String>>,
+    #[serde(default)]
+    backdrop: Option<toml::Spanned<String>>,
     #[serde(default = "yes")]
     names: bool,
     scene: Vec<SceneFile>,
@@ -163,12 +168,14 @@ fn load(files: &Files<'_>, name: String) -> Result<Layout, FileError> {
         let before = text.get(..span.start).unwrap_or_default();
         format!("line {}", before.matches('\n').count() + 1)
     };
-    read(name, parsed, line).map_err(bad)
+    let picture = |name: &str| files.picture(LAYOUTS, name);
+    read(name, parsed, picture, line).map_err(bad)
 }
 
 fn read(
     name: String,
     file: LayoutFile,
+    picture: impl Fn(&str) -> Option<PathBuf>,
     line: impl Fn(Range<usize>) -> String,
 ) -> Result<Layout, String> {
     let gap = match file.gap {
@@ -186,6 +193,16 @@ fn read(
             format!("{line}: background is a colour such as \"#101418\"")
         })?,
     };
+    let backdrop = file.backdrop.as_ref().map(|name| {
+        picture(name.as_ref()).ok_or_else(|| {
+            let line = line(name.span());
+            format!(
+                "{line}: backdrop is a PNG or a JPEG beside this file; `{}` is none",
+                name.as_ref()
+            )
+        })
+    });
+    let backdrop = backdrop.transpose()?;
     if file.scene.is_empty() {
         return Err("it needs a [[scene]]".to_owned());
     }
@@ -221,6 +238,7 @@ fn read(
         name,
         gap,
         background,
+        backdrop,
         names: file.names,
         scenes,
     })

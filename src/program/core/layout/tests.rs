@@ -106,7 +106,10 @@ fn a_screen_is_large_and_whole_where_the_layout_says_so() {
 #[test]
 fn errors_name_file_and_line() {
     let check = |text: &'static str, words: &[&str]| {
-        let read = |path: &Path| path.ends_with("layouts/own.toml").then(|| text.to_owned());
+        let read = |path: &Path| {
+            path.ends_with("layouts/own.toml")
+                .then(|| text.as_bytes().to_vec())
+        };
         let files = Files {
             folder: Some(Path::new("/etc/amphi")),
             read: &read,
@@ -122,6 +125,10 @@ fn errors_name_file_and_line() {
     check(
         "background = 'red'\nscene = []",
         &[own, "line 1", "#101418"],
+    );
+    check(
+        "backdrop = 'none.png'\nscene = []",
+        &[own, "line 1", "none.png"],
     );
     check(
         "[[scene]]\n[[scene.area]]\nwho = 'me'",

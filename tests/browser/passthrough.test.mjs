@@ -1,0 +1,101 @@
+// The publisher's own H.264 in the largest rendition, and the canvas again, while people watch.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { browser, open, publishClock, serve, until, untilMoving, untilShow } from "./harness.mjs";
+import { addClock } from "./clock.mjs";
+import { checkStream } from "./playlists.mjs";
+import { play, received } from "./whep.mjs";
+
+const TIMES = 2;
+/** A copy begins when the picture has the right size, at a key frame; on a busy machine that takes a while. */
+const COPIED_WITHIN_MS = 45_000;
+const WATCHED_FOR_MS = 6_000;
+
+async function direct(base, room, direction) {
+  const response = await fetch(`${base}/api/v1/rooms/${room}/broadcast`, {
+    method: "PATCH", headers: { "content-type": "application/json" }, body: JSON.stringify(direction),
+  });
+  assert.ok(response.ok, await response.text());
+}
+
+/** The playlists of all renditions, by name. */
+async function playlists(base, room) {
+  const url = `${base}/live/${room}/index.m3u8`;
+  const multivariant = await (await fetch(url)).text();
+  const uris = [...multivariant.matchAll(/[^"\n]*\/([^/"\n]+)\/index\.m3u8/g)];
+  const texts = uris.map(async ([uri, name]) => [name, await (await fetch(new URL(uri, url))).text()]);
+  return Object.fromEntries(await Promise.all(texts));
+}
+
+/** The numbers of the segments that a discontinuity is before. */
+function discontinuities(playlist) {
+  const first = Number(playlist.match(/#EXT-X-MEDIA-SEQUENCE:(\d+)/)[1]);
+  const found = [];
+  let msn = first;
+  for (const line of playlist.split("\n")) {
+    if (line === "#EXT-X-DISCONTINUITY") found.push(msn);
+    if (/^\d+\.m4s/.test(line)) msn += 1;
+  }
+  return found;
+}
+
+test("the largest rendition is copied, and encoded again", { timeout: 240_000 }, async (t) => {
+  const { base } = await serve(t);
+  const context = await browser(t, { bypassCSP: true });
+  const watcher = await open(context, `${base}/watch/copied?measure`);
+  const publisher = await publishClock(context, base, "copied", "&codec=h264");
+  await untilShow(watcher, "playing");
+  await untilMoving(watcher);
+  const viewer = await open(context, `${base}/`);
+  await addClock(viewer);
+  await viewer.evaluate(play, `${base}/whep/copied`);
+  await viewer.waitForFunction(() => window.program.firstFrame !== null, null, { timeout: 10_000 });
+  await watcher.waitForTimeout(5_000);
+  const before = await viewer.evaluate(received);
+  await watcher.evaluate(() => {
+    globalThis.glasses = [];
+    document.addEventListener("amphi:glass", ({ detail }) => globalThis.glasses.push(detail));
+    globalThis.stallsBefore = globalThis.amphi.player.stalls.count;
+  });
+
+  const changes = async (count) => {
+    const found = await until(async () => {
+      const { "720p": top } = await playlists(base, "copied");
+      return discontinuities(top).length >= count ? top : null;
+    }, { timeout: COPIED_WITHIN_MS });
+    return discontinuities(found).length;
+  };
+  for (let time = 0; time < TIMES; time += 1) {
+    await direct(base, "copied", { passthrough: true });
+    assert.equal(await changes(2 * time + 1), 2 * time + 1, "one discontinuity when the copy begins");
+    const { "720p": top } = await playlists(base, "copied");
+    assert.match(top, new RegExp(`URI="init-${2 * time + 1}.mp4"`), "the publisher's own parameters");
+    await watcher.waitForTimeout(WATCHED_FOR_MS);
+    await direct(base, "copied", { passthrough: false });
+    assert.equal(await changes(2 * time + 2), 2 * time + 2, "one discontinuity when it ends");
+    await watcher.waitForTimeout(WATCHED_FOR_MS / 2);
+  }
+  const all = await playlists(base, "copied");
+  assert.equal(Object.keys(all).length, 3);
+  for (const [name, playlist] of Object.entries(all)) {
+    assert.deepEqual(discontinuities(playlist), discontinuities(all["720p"]), `${name} has them at the same numbers`);
+  }
+  await checkStream(`${base}/live/copied/index.m3u8`, 4);
+
+  const after = await viewer.evaluate(received);
+  t.diagnostic(`by WHEP: ${after.frames - before.frames} frames, ${after.freezes - before.freezes} freezes, ${after.height} lines`);
+  assert.ok(after.frames - before.frames > 100, "pictures move by WHEP too");
+
+  const { glasses, stalls, height } = await watcher.evaluate(() => ({
+    glasses: globalThis.glasses,
+    stalls: globalThis.amphi.player.stalls.count - globalThis.stallsBefore,
+    height: document.querySelector("hls-video").nativeEl.videoHeight,
+  }));
+  const late = glasses.map((glass) => glass.latency_ms).sort((a, b) => a - b);
+  const unreadable = glasses.at(-1).unreadable - glasses[0].unreadable;
+  t.diagnostic(`${2 * TIMES} changes: ${stalls} stalls, ${unreadable} unreadable, glass to glass p50 ${late[Math.floor(late.length / 2)]?.toFixed(0)} ms of ${late.length} frames, ${height} lines`);
+  assert.ok(late.length > 100, "pictures move");
+  assert.ok(unreadable <= late.length * 0.05, "and are whole");
+  assert.deepEqual([...watcher.complaints, ...publisher.complaints], []);
+});
