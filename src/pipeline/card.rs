@@ -7,7 +7,8 @@ use gst::prelude::*;
 
 use super::input;
 use super::motion::{Motion, Transition};
-use crate::program::core::layout::{Card, Tile};
+use crate::program::core::layout::Tile;
+use crate::program::core::layout::card::{Card, SLATE_HEIGHT};
 
 /// What is written, in which size: another size is another card.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,25 +109,25 @@ impl CardBranch {
 /// Words on a plain ground, still and without end.
 fn letters(card: &Card, tile: &Tile, caps: &str) -> anyhow::Result<gst::Bin> {
     let side_px = tile.height_px.min(tile.width_px);
-    let (text, colour, font, wraps) = match card {
+    let (text, colour, font) = match card {
         Card::Name(text) => {
             let font = format!("Sans {}px", tile.height_px * 6 / 10);
-            (text.as_str(), 0xFF20_2428_u32, font, "none")
+            (text.as_str(), 0xFF20_2428_u32, font)
         }
         Card::Initials(text) => {
             let font = format!("Sans Bold {}px", side_px / 3);
-            (text.as_str(), 0xFF2C_3440, font, "none")
+            (text.as_str(), 0xFF2C_3440, font)
         }
         Card::Slate(text) => {
-            let font = format!("Sans {}px", side_px / 12);
-            (text.as_str(), 0xFF14_181C, font, "word-char")
+            let size_px = (f64::from(side_px) * SLATE_HEIGHT) as u32;
+            (text.as_str(), 0xFF14_181C, format!("Sans {size_px}px"))
         }
         Card::Backdrop(_) => anyhow::bail!("a backdrop has no letters"),
     };
     let description = format!(
         "videotestsrc name=plain pattern=solid-color num-buffers=1 ! {caps} \
          ! textoverlay name=letters halignment=center valignment=center line-alignment=center auto-resize=false \
-           wrap-mode={wraps} draw-shadow=false draw-outline=false \
+           wrap-mode=none draw-shadow=false draw-outline=false \
          ! imagefreeze ! queue name=out max-size-buffers=2",
     );
     // Only the end is the bin's own: a text pad of textoverlay would be waited for.

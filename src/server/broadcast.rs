@@ -190,8 +190,7 @@ impl Broadcast {
         self.shown = shown;
         let mut canvas = self.canvas(cast, layout, &pictures);
         if let Some(slate) = stage.slate() {
-            let slate = Card::Slate(slate.to_owned());
-            canvas.cards.push(card::whole(slate, self.feed.canvas_px()));
+            canvas.cards.push(card::slate(slate, self.feed.canvas_px()));
         }
         canvas.copied = self.whole(&canvas).filter(|_| stage.passthrough());
         canvas.transition = match stage.transition() {

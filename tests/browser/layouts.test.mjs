@@ -180,6 +180,10 @@ test("each layout shows who it should, where it should, with one to nine on stag
   await stand(0, 1);
   await call(base, "PATCH", `/participants/${items[1].id}`, { place: 0 });
   await stand(1, 0);
+  assert.equal((await call(base, "PATCH", "/broadcast", { slate: "Back soon" })).body.slate, "Back soon");
+  await stand(-1, -1);
+  assert.equal((await call(base, "PATCH", "/broadcast", { slate: null })).body.slate, null);
+  await stand(1, 0);
 
   // The program ends with its last frame, cards or not.
   const { broadcast } = (await call(base, "GET", "")).body;

@@ -1,7 +1,9 @@
 // The publisher's own H.264 in the largest rendition, and the canvas again, while people watch.
 
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { test } from "node:test";
+import { promisify } from "node:util";
 import { browser, open, publishClock, serve, until, untilMoving, untilShow } from "./harness.mjs";
 import { addClock } from "./clock.mjs";
 import { checkStream } from "./playlists.mjs";
@@ -66,23 +68,30 @@ test("the largest rendition is copied, and encoded again", { timeout: 240_000 },
     }, { timeout: COPIED_WITHIN_MS });
     return discontinuities(found).length;
   };
+  const stalled = () => watcher.evaluate(() => ({ ...globalThis.amphi.player.stalls }));
+  const tell = async (what, was) => {
+    const is = await stalled();
+    if (is.count > was.count) t.diagnostic(`${what}: ${is.count - was.count} stalls, ${(is.ms - was.ms).toFixed(0)} ms`);
+    return is;
+  };
+  let soFar = await stalled();
   for (let time = 0; time < TIMES; time += 1) {
     await direct(base, "copied", { passthrough: true });
     assert.equal(await changes(2 * time + 1), 2 * time + 1, "one discontinuity when the copy begins");
     const { "720p": top } = await playlists(base, "copied");
     assert.match(top, new RegExp(`URI="init-${2 * time + 1}.mp4"`), "the publisher's own parameters");
     await watcher.waitForTimeout(WATCHED_FOR_MS);
+    soFar = await tell("when the copy began", soFar);
     await direct(base, "copied", { passthrough: false });
     assert.equal(await changes(2 * time + 2), 2 * time + 2, "one discontinuity when it ends");
     await watcher.waitForTimeout(WATCHED_FOR_MS / 2);
+    soFar = await tell("when it ended", soFar);
   }
   const all = await playlists(base, "copied");
   assert.equal(Object.keys(all).length, 3);
   for (const [name, playlist] of Object.entries(all)) {
     assert.deepEqual(discontinuities(playlist), discontinuities(all["720p"]), `${name} has them at the same numbers`);
   }
-  await checkStream(`${base}/live/copied/index.m3u8`, 4);
-
   const after = await viewer.evaluate(received);
   t.diagnostic(`by WHEP: ${after.frames - before.frames} frames, ${after.freezes - before.freezes} freezes, ${after.height} lines`);
   assert.ok(after.frames - before.frames > 100, "pictures move by WHEP too");
@@ -98,4 +107,15 @@ test("the largest rendition is copied, and encoded again", { timeout: 240_000 },
   assert.ok(late.length > 100, "pictures move");
   assert.ok(unreadable <= late.length * 0.05, "and are whole");
   assert.deepEqual([...watcher.complaints, ...publisher.complaints], []);
+  await checkStream(`${base}/live/copied/index.m3u8`, 4);
+
+  // All of it is in the film, and can be decoded.
+  await fetch(`${base}/api/v1/rooms/copied/broadcast`, { method: "DELETE" });
+  const film = await until(async () => {
+    const { items: [recording] } = await (await fetch(`${base}/api/v1/recordings`)).json();
+    const answer = recording && (await fetch(`${base}/vod/${recording.id}/recording.mp4`, { method: "HEAD" }));
+    return answer?.ok && answer.url;
+  });
+  const decoded = await promisify(execFile)("ffmpeg", ["-v", "error", "-i", film, "-map", "0:v", "-f", "null", "-"]);
+  assert.equal(decoded.stderr, "");
 });

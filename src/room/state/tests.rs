@@ -305,6 +305,32 @@ proptest! {
 }
 
 #[test]
+fn a_slate_is_short_and_passthrough_is_told_once() {
+    let (mut room, now) = (room(), Instant::now());
+    for command in [
+        Command::SetSlate(Some("Back soon".into())),
+        Command::SetSlate(Some("Back soon".into())),
+        Command::SetPassthrough(true),
+        Command::SetPassthrough(true),
+        Command::SetSlate(None),
+    ] {
+        room.handle(command, now).expect("done");
+    }
+    assert_eq!(
+        events(&mut room),
+        [
+            Event::SlateChanged(Some("Back soon".into())),
+            Event::PassthroughChanged(true),
+            Event::SlateChanged(None),
+        ]
+    );
+    for bad in [String::new(), "  ".into(), "x".repeat(121)] {
+        let refused = room.handle(Command::SetSlate(Some(bad)), now);
+        assert_eq!(refused, Err(Refused::BadSlate));
+    }
+}
+
+#[test]
 fn a_producer_directs_layout_stage_and_order() {
     let (mut room, now) = (room(), Instant::now());
     for n in 1..=3 {

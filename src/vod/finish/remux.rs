@@ -2,8 +2,10 @@
 //!
 //! All segments of a broadcast lie on one clock, so their timestamps stay as they are, less the
 //! first one: sound and picture keep their distance, and where a replaced child left a gap, the
-//! last picture stands. An MP4 track has one set of decoder parameters: if they changed within
-//! the recording, there is no file, and the reason says so; the playlists still play it all.
+//! last picture stands. An MP4 track has one set of decoder parameters: where they change within
+//! the recording, because some of the picture was copied from its publisher, each key frame of H.264
+//! brings its own along. Other codecs' do not change; if they did, there is no file, and the reason
+//! says so.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -13,7 +15,7 @@ use anyhow::{Context, bail, ensure};
 use ffmpeg_next::format::context::{Input, Output};
 use ffmpeg_next::{Dictionary, Error, Packet, Rational, Rescale, codec, encoder, format};
 
-use super::parameters::decoder_parameters;
+use super::parameters::{self, decoder_parameters};
 
 const MICROSECONDS: Rational = Rational(1, 1_000_000);
 /// An init segment is about 1 kB.
@@ -64,6 +66,9 @@ struct Track {
     /// In the output's time base.
     last_dts: i64,
     parameters: Vec<u8>,
+    /// What each key frame of the present file begins with; `None` if all files have the same
+    /// parameters.
+    in_band: Option<Vec<u8>>,
 }
 
 impl Track {
@@ -74,6 +79,10 @@ impl Track {
             return Ok(None);
         };
         let parameters = read_parameters(&first)?;
+        let mut others = files.iter().map(|file| read_parameters(file));
+        let varies = others.try_fold(false, |varies, other| {
+            anyhow::Ok(varies || other? != parameters)
+        })?;
         let input = format::input(&first)?;
         let mut stream = output.add_stream(encoder::find(codec::Id::None))?;
         let source = input.stream(0).context("a file without a track")?;
@@ -89,6 +98,9 @@ impl Track {
             input,
             next: None,
             last_dts: i64::MIN,
+            in_band: varies
+                .then(|| in_band(&parameters, &parameters))
+                .transpose()?,
             parameters,
         };
         track.advance()?;
@@ -112,6 +124,9 @@ impl Track {
         // What overlaps the end of the replaced child is left out: time only goes forward.
         if let Some(dts) = dts.filter(|dts| *dts > self.last_dts) {
             self.last_dts = dts;
+            if let Some(sets) = self.in_band.as_ref().filter(|_| packet.is_key()) {
+                packet = with(sets, &packet);
+            }
             packet.set_stream(self.index);
             packet.set_position(-1);
             packet.write_interleaved(output)?;
@@ -136,8 +151,8 @@ impl Track {
                 self.next = None;
                 return Ok(());
             };
-            if read_parameters(&file)? != self.parameters {
-                bail!("the encoder's parameters changed within the recording; play it by HLS");
+            if self.in_band.is_some() {
+                self.in_band = Some(in_band(&read_parameters(&file)?, &self.parameters)?);
             }
             self.input = format::input(&file)?;
             self.in_base = self
@@ -147,6 +162,30 @@ impl Track {
                 .time_base();
         }
     }
+}
+
+/// A file's parameter sets, for a track that begins with others.
+fn in_band(parameters: &[u8], first: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let sets = parameters::in_band(parameters).zip(parameters::in_band(first));
+    match sets {
+        Some(((sets, length_bytes), (_, first_length_bytes)))
+            if length_bytes == first_length_bytes =>
+        {
+            Ok(sets)
+        }
+        _ => bail!("the encoder's parameters changed within the recording; play it by HLS"),
+    }
+}
+
+/// The packet with that before its data.
+fn with(before: &[u8], packet: &Packet) -> Packet {
+    let data = packet.data().unwrap_or_default();
+    let mut longer = Packet::copy(&[before, data].concat());
+    longer.set_pts(packet.pts());
+    longer.set_dts(packet.dts());
+    longer.set_duration(packet.duration());
+    longer.set_flags(packet.flags());
+    longer
 }
 
 fn read_parameters(file: &Path) -> anyhow::Result<Vec<u8>> {

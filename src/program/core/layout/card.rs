@@ -19,6 +19,31 @@ pub enum Card {
     Backdrop(PathBuf),
 }
 
+/// Words in the place of the program, in lines that leave a margin on both sides.
+pub fn slate(text: &str, canvas_px: (u32, u32)) -> (Card, Tile) {
+    let letter_px = f64::from(canvas_px.0.min(canvas_px.1)) * SLATE_HEIGHT * SLATE_LETTER_WIDTH;
+    let most = (f64::from(canvas_px.0) * SLATE_WIDTH / letter_px) as usize;
+    let mut lines = vec![String::new()];
+    for word in line(text, usize::MAX).split_whitespace() {
+        let line = lines.last_mut().filter(|line| !line.is_empty());
+        match line {
+            Some(line) if width(line) + 1 + width(word) <= most => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    let text = lines.join("\n").trim().to_owned();
+    whole(Card::Slate(text), canvas_px)
+}
+
+/// In letters: those of the far east are as wide as two.
+fn width(text: &str) -> usize {
+    let wide = |c: char| c >= '\u{2E80}';
+    text.chars().map(|c| 1 + usize::from(wide(c))).sum()
+}
+
 /// What covers the canvas.
 pub fn whole(card: Card, (width_px, height_px): (u32, u32)) -> (Card, Tile) {
     let tile = Tile {
@@ -37,6 +62,13 @@ const NAME_HEIGHT: f64 = 0.05;
 /// Of its own height: a letter, and the space beside the name.
 const LETTER_WIDTH: f64 = 0.5;
 const MARGIN: f64 = 0.5;
+
+/// Of the canvas' shorter side: a slate's letters.
+pub const SLATE_HEIGHT: f64 = 1.0 / 12.0;
+/// Of their height.
+const SLATE_LETTER_WIDTH: f64 = 0.58;
+/// Of the canvas' width: a line of a slate.
+const SLATE_WIDTH: f64 = 0.84;
 
 /// In a tile narrower than this share of the canvas nobody reads a name.
 const LEAST_TILE: f64 = 0.1;
@@ -98,6 +130,21 @@ pub fn name(name: &str, tile: &Tile, canvas_px: (u32, u32)) -> Option<(Card, Til
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_slate_is_broken_into_lines() {
+        let check = |text, expect: &str| {
+            let (card, tile) = slate(text, (1280, 720));
+            assert_eq!(card, Card::Slate(expect.to_owned()));
+            assert_eq!((tile.width_px, tile.height_px), (1280, 720));
+        };
+        check(" Back\nsoon ", "Back soon");
+        check(
+            "We will be back at 14:00 with Ada Lovelace and her guests",
+            "We will be back at 14:00 with\nAda Lovelace and her guests",
+        );
+        check("\u{7}", "");
+    }
 
     #[test]
     fn initials_are_of_the_first_and_the_last_name() {
