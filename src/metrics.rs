@@ -19,6 +19,12 @@ pub const RTC_PAUSED: &str = "amphi_rtc_paused_tracks";
 pub const RTC_FAILURES: &str = "amphi_rtc_failures_total";
 pub const PROGRAM_RESTARTS: &str = "amphi_program_restarts_total";
 pub const INPUTS_KEPT_OUT: &str = "amphi_program_inputs_kept_out_total";
+pub const PROGRAM_CORES: &str = "amphi_program_cores";
+pub const FRAMES: &str = "amphi_program_frames_total";
+pub const FRAMES_DROPPED: &str = "amphi_program_frames_dropped_total";
+pub const PACKETS_LATE: &str = "amphi_program_packets_late_total";
+pub const LIP_SYNC: &str = "amphi_program_lip_sync_seconds";
+pub const SHED: &str = "amphi_program_shed_broadcasts";
 pub const PARTS: &str = "amphi_parts_total";
 pub const STAGE_DELAY: &str = "amphi_program_stage_delay_seconds";
 pub const PART_DELAY: &str = "amphi_part_delay_seconds";
@@ -42,6 +48,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let mut builder = PrometheusBuilder::new();
     for (metric, buckets) in [
         (STAGE_DELAY, STAGE_DELAY_BUCKETS),
+        (LIP_SYNC, STAGE_DELAY_BUCKETS),
         (PART_DELAY, PART_DELAY_BUCKETS),
         (RTC_ROUND_TRIP, PATH_BUCKETS),
         (RTC_JITTER, PATH_BUCKETS),
@@ -104,6 +111,36 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         INPUTS_KEPT_OUT,
         Unit::Count,
         "Tracks that crashed the program twice, and are no longer part of it"
+    );
+    describe_gauge!(
+        PROGRAM_CORES,
+        Unit::Count,
+        "Cores that the processes of all broadcasts use now, as last measured"
+    );
+    describe_counter!(
+        FRAMES,
+        Unit::Count,
+        "Frames that came to the encoders of the largest renditions"
+    );
+    describe_counter!(
+        FRAMES_DROPPED,
+        Unit::Count,
+        "Frames that an encoder had no time for, of all renditions"
+    );
+    describe_counter!(
+        PACKETS_LATE,
+        Unit::Count,
+        "Publishers' packets that came too late to be seen or heard in the program"
+    );
+    describe_histogram!(
+        LIP_SYNC,
+        Unit::Seconds,
+        "By how much sound or picture is shown later to stay with the other, at each sender report"
+    );
+    describe_gauge!(
+        SHED,
+        Unit::Count,
+        "Broadcasts whose largest rendition shows the next smaller one, for the machine is too busy"
     );
     describe_counter!(PARTS, Unit::Count, "Parts that were made, by rendition");
     describe_histogram!(

@@ -113,6 +113,9 @@ settings! {
         /// Whether the largest rendition of a picture that is alone on stage is its publisher's own
         /// H.264, of the rendition's size, and not encoded anew; a room may say otherwise.
         passthrough: bool = "false";
+        /// Of all the machine's cores, what broadcasts may need together. One more than fits, by what
+        /// the others cost, is answered 503; the first never.
+        max_cpu_percent: u32 = "90", "10 to 100000" if |n| (10..=100_000).contains(n);
         /// A broadcast's process that needs more megabytes is taken for leaking, and replaced.
         max_memory_mb: u64 = "2048", "128 to 1000000" if |n| (128..=1_000_000).contains(n);
     }

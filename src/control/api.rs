@@ -49,6 +49,8 @@ pub struct RoomView {
     /// The audience can watch.
     pub live: bool,
     pub broadcast: Option<BroadcastView>,
+    /// Why the room has no broadcast, though somebody publishes.
+    pub refused: Option<String>,
     /// How many are here.
     pub participants: usize,
     /// How the program is arranged.
@@ -67,6 +69,8 @@ pub struct RoomView {
 
 #[derive(Debug, Clone, Serialize)]
 pub struct BroadcastView {
+    /// The largest rendition shows the next smaller one, for the machine is too busy for both.
+    pub shed: bool,
     pub id: BroadcastId,
     pub started_at: DateTime<Utc>,
 }
@@ -386,7 +390,7 @@ fn denied(denied: Denied) -> Problem {
 
 fn refused(refused: Refused) -> Problem {
     let status = match refused {
-        Refused::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Refused::Full(_) | Refused::TooCostly(_) => StatusCode::SERVICE_UNAVAILABLE,
         Refused::MayNotPublish(_) | Refused::MayNotAttend(_) => StatusCode::FORBIDDEN,
         Refused::NoSuchLayout { .. } | Refused::BadSlate => StatusCode::UNPROCESSABLE_ENTITY,
         Refused::NoSuchParticipant => StatusCode::NOT_FOUND,

@@ -1,6 +1,7 @@
 //! The media graph: a canvas and a mix that never stop, and the ladder behind them.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use gst::prelude::*;
 use super::card::CardBranch;
 use super::delays::Delays;
 use super::input::{self, Branch};
+use super::load::Counted;
 use super::motion::Transition;
 use super::muxing::{MUXER, Muxing};
 use super::parts;
@@ -23,7 +25,9 @@ use crate::program::core::ladder::VideoRendition;
 use crate::program::core::layout::{Card, Tile};
 use crate::program::core::lip_sync::{LipSync, Report};
 use crate::program::core::patience::Patience;
-use crate::program::core::wire::{Canvas, FromChild, InputId, InputSpec, Stage, Start};
+use crate::program::core::shedding::Shedding;
+use crate::program::core::splice::Source;
+use crate::program::core::wire::{Canvas, FromChild, InputId, InputSpec, Load, Stage, Start};
 use crate::room::MediaKind;
 
 /// How long the mixers wait for an input that is late: its jitter buffer, and decoding.
@@ -35,8 +39,9 @@ const SHOWN_WITHIN: Duration = Duration::from_millis(700);
 const MEASURE_EVERY: Duration = Duration::from_millis(500);
 /// What the encoders still hold is given this long to come out at the end.
 const FINISH_WITHIN: Duration = Duration::from_secs(3);
-/// Sound whose times are off by more is moved: half of what an ear tells apart from its picture.
-const MIX_ALIGNMENT: gst::ClockTime = gst::ClockTime::from_mseconds(20);
+/// Sound whose times are off by more, for a second, is moved: a part of what an ear tells apart from
+/// its picture.
+const MIX_ALIGNMENT: gst::ClockTime = gst::ClockTime::from_mseconds(8);
 const AUDIO_RATE: i64 = 48_000;
 /// By so much sound was later than its picture at the viewer, with a page's clock and beep and with
 /// those of `amphi publish` (VP8) alike: decoders and resamplers begin with some silence too.
@@ -63,13 +68,23 @@ pub struct Graph {
     last_change: Option<Change>,
     position: Arc<Mutex<gst::ClockTime>>,
     cards: Vec<CardBranch>,
+    /// As 0xRRGGBB.
+    background: Arc<AtomicU32>,
     fps: u32,
     canvas_px: (u32, u32),
     /// By rendition.
     payloaded: BTreeMap<String, Payloaded>,
-    /// The rendition that may be copied.
+    /// The rendition that may be copied, and the next smaller one.
     top: String,
+    smaller: Option<String>,
     splicing: Splicing,
+    /// Before each encoder.
+    queues: Vec<Counted>,
+    /// Of all inputs that are there, as it was told.
+    late_packets: u64,
+    shedding: Shedding,
+    /// What is to be done as soon as it can.
+    shed: Option<bool>,
     delays: Delays,
     outbox: Outbox,
 }
@@ -113,12 +128,18 @@ impl Graph {
         parts::collect(&find("out-sound")?, sound, cuts, outbox.clone(), || ())?;
         let top = &ladder.video.first().context("a ladder without video")?.name;
         let splicing = Splicing::new(ladder.fps, ladder.canvas_px(), grid.clone(), outbox.clone());
-        for video in &ladder.video {
+        let mut queues = Vec::new();
+        for (nth, video) in ladder.video.iter().enumerate() {
             let name = &video.name;
             let tee = find(&format!("coded-{name}"))?;
             let muxing = Muxing::new(&pipeline, &tee, name, grid.clone(), outbox.clone())?;
-            if name == top {
-                splicing.watch_canvas(&find(&format!("to-{name}"))?, &tee, muxing)?;
+            let queue = find(&format!("to-{name}"))?;
+            // Before the splice, which takes frames out.
+            queues.push(Counted::new(queue.clone())?);
+            match nth {
+                0 => splicing.watch_canvas(&queue, &tee, muxing)?,
+                1 => splicing.watch_smaller(&tee)?,
+                _ => {}
             }
         }
         let delays = Delays::default();
@@ -136,6 +157,7 @@ impl Graph {
                 Ok((name.clone(), payloaded))
             })
             .collect::<anyhow::Result<_>>()?;
+        let background = paint_with(&find("beat")?)?;
         let (inputs, tiles) = (BTreeMap::new(), Vec::new());
         Ok(Self {
             pipeline,
@@ -151,11 +173,17 @@ impl Graph {
             last_change: None,
             position,
             cards: Vec::new(),
+            background,
             fps: ladder.fps,
             canvas_px: ladder.canvas_px(),
             payloaded,
             top: top.clone(),
+            smaller: ladder.video.get(1).map(|video| video.name.clone()),
             splicing,
+            queues,
+            late_packets: 0,
+            shedding: Shedding::new(ladder.fps, Instant::now()),
+            shed: None,
             delays,
             outbox,
         })
@@ -242,6 +270,7 @@ impl Graph {
             self.measure_due = Some(now + MEASURE_EVERY);
             self.weigh_patience(now);
             self.delays.tell(&self.outbox);
+            self.weigh_load(now);
         }
         if self.next.is_none() && self.last_change.as_ref().is_none_or(|c| c.ends <= now) {
             self.last_change = None;
@@ -256,6 +285,28 @@ impl Graph {
             self.change(canvas)?;
         }
         Ok(())
+    }
+
+    /// Tells what was too much, and sheds the most costly rendition if it goes on.
+    fn weigh_load(&mut self, now: Instant) {
+        let counts: Vec<(u64, u64)> = self.queues.iter_mut().map(Counted::take).collect();
+        let frames = counts.first().map_or(0, |(frames, _)| *frames);
+        let late_packets = self.inputs.values().map(Branch::late_packets).sum();
+        let load = Load {
+            frames,
+            dropped_frames: counts.iter().map(|(_, dropped)| dropped).sum(),
+            late_packets: late_packets - self.late_packets.min(late_packets),
+        };
+        self.late_packets = late_packets;
+        let _ = self.outbox.try_send(FromChild::Load(load));
+        if self.queues.len() < 2 {
+            return;
+        }
+        self.shed = self.shedding.handle_frames(frames, now).or(self.shed);
+        if let Some(is_shed) = self.shed.filter(|is_shed| self.splicing.shed(*is_shed)) {
+            self.shed = None;
+            let _ = self.outbox.try_send(FromChild::Shed(is_shed));
+        }
     }
 
     fn weigh_patience(&mut self, now: Instant) {
@@ -329,8 +380,7 @@ impl Graph {
 
     /// Black costs nothing: it is there by itself.
     fn paint(&self, background: u32) -> anyhow::Result<()> {
-        let beat = self.pipeline.by_name("beat").context("no background")?;
-        beat.set_property("foreground-color", 0xFF00_0000 | background);
+        self.background.store(background, Ordering::Relaxed);
         let pad = self
             .compositor
             .static_pad("sink_0")
@@ -358,10 +408,17 @@ impl Graph {
     }
 
     pub fn force_key_frame(&self, rendition: &str) {
-        let copied = self.splicing.copied();
-        if let Some(input) = copied.filter(|_| rendition == self.top) {
-            let _ = self.outbox.try_send(FromChild::KeyFrameWanted { input });
-        } else if let Some(payloaded) = self.payloaded.get(rendition) {
+        let copied = self.splicing.copied().filter(|_| rendition == self.top);
+        let rendition = match copied {
+            Some(Source::Publisher(input)) => {
+                let _ = self.outbox.try_send(FromChild::KeyFrameWanted { input });
+                return;
+            }
+            Some(Source::SmallerRendition) => self.smaller.as_deref(),
+            None => Some(rendition),
+        };
+        let payloaded = rendition.and_then(|rendition| self.payloaded.get(rendition));
+        if let Some(payloaded) = payloaded {
             payloaded.force_key_frame();
         }
     }
@@ -372,6 +429,7 @@ impl Graph {
             return;
         };
         for (id, delay) in self.lip_sync.report(id, report, seen) {
+            let _ = self.outbox.try_send(FromChild::Skew(delay));
             if let Some(branch) = self.inputs.get_mut(&id) {
                 branch.delay(delay);
             }
@@ -408,6 +466,29 @@ impl Graph {
             }
         }
     }
+}
+
+/// What `beat` is to be painted with. Only the thread that its frames come by may say so: it crashes
+/// when it is told in the middle of one (videotestsrc 1.22).
+fn paint_with(beat: &gst::Element) -> anyhow::Result<Arc<AtomicU32>> {
+    let colour: Arc<AtomicU32> = Arc::default();
+    let wanted = colour.clone();
+    let mut painted = 0;
+    let element = beat.downgrade();
+    parts::watch_buffers(
+        &beat.static_pad("src").context("no source pad")?,
+        move |_, _, _| {
+            let colour = wanted.load(Ordering::Relaxed);
+            if colour != painted
+                && let Some(beat) = element.upgrade()
+            {
+                beat.set_property("foreground-color", 0xFF00_0000 | colour);
+                painted = colour;
+            }
+            gst::PadProbeReturn::Ok
+        },
+    )?;
+    Ok(colour)
 }
 
 /// The running time of the newest frame.
@@ -461,7 +542,7 @@ fn description(start: &Start) -> anyhow::Result<String> {
         };
         let encoder = ladder.encoder.description(video.bitrate_bps);
         text += &format!(
-            "program. ! queue name=to-{name} max-size-buffers=4 max-size-bytes=0 max-size-time=0 ! {scaled} {encoder} \
+            "program. ! queue name=to-{name} leaky=upstream max-size-buffers=4 max-size-bytes=0 max-size-time=0 ! {scaled} {encoder} \
              ! tee name=coded-{name} {} ",
             rtp::of_picture(&format!("coded-{}", video.name), &video.name),
             name = video.name,

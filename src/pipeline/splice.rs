@@ -1,7 +1,7 @@
 //! Carries out what [`Splice`] decides: a publisher's own frames in the encoder's place.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use gst::prelude::*;
@@ -9,10 +9,13 @@ use gst::prelude::*;
 use super::muxing::Muxing;
 use super::parts::{self, SharedGrid};
 use super::run::Outbox;
-use crate::program::core::splice::{Frame, Splice, Verdict};
+use crate::program::core::splice::{Frame, Source, Splice, Verdict};
 use crate::program::core::wire::{FromChild, InputId};
 
-/// A publisher's frame, and its caps.
+/// The last frames of the smaller rendition are out of its encoder by then.
+const LAST_WITHIN: Duration = Duration::from_millis(100);
+
+/// A copied frame, and its caps.
 type Copied = (gst::Buffer, gst::Caps);
 
 /// The rendition that may be copied: the first of the ladder.
@@ -39,22 +42,47 @@ impl Splicing {
     /// Says what may be copied from now on.
     pub fn allow(&self, source: Option<InputId>) {
         if let (Ok(mut splice), Ok(mut grid)) = (self.splice.lock(), self.grid.lock()) {
-            splice.handle_source(source, &mut grid);
+            splice.handle_publisher(source, &mut grid);
         }
     }
 
     /// That input is on its way out.
     pub fn forbid(&self, input: InputId) {
-        let source = self.splice.lock().ok().and_then(|splice| splice.source().0);
-        if source == Some(input) {
+        let publisher = self
+            .splice
+            .lock()
+            .ok()
+            .and_then(|splice| splice.publisher());
+        if publisher == Some(input) {
             self.allow(None);
         }
     }
 
     /// What is copied now.
-    pub fn copied(&self) -> Option<InputId> {
-        let (source, is_copied) = self.splice.lock().ok()?.source();
-        source.filter(|_| is_copied)
+    pub fn copied(&self) -> Option<Source> {
+        self.splice.lock().ok()?.source()
+    }
+
+    /// Copies the smaller rendition from now on, or no longer. False if it cannot be done yet.
+    pub fn shed(&self, is_shed: bool) -> bool {
+        match (self.splice.lock(), self.grid.lock()) {
+            (Ok(mut splice), Ok(mut grid)) => splice.shed(is_shed, &mut grid),
+            _ => false,
+        }
+    }
+
+    /// Offers the next smaller rendition's frames, which come to `tee`.
+    pub fn watch_smaller(&self, tee: &gst::Element) -> anyhow::Result<()> {
+        let pad = tee.static_pad("sink").context("no sink pad")?;
+        let splicing = self.clone();
+        parts::watch_buffers(&pad, move |pad, buffer, time| {
+            if let (Ok(mut splice), Some(caps)) = (splicing.splice.lock(), pad.current_caps())
+                && splice.source() == Some(Source::SmallerRendition)
+            {
+                splice.handle_smaller(time.into(), (buffer.to_owned(), caps));
+            }
+            gst::PadProbeReturn::Ok
+        })
     }
 
     /// Offers an input's frames, which leave `parser` as H.264 access units.
@@ -71,7 +99,7 @@ impl Splicing {
         let Ok(mut splice) = self.splice.lock() else {
             return;
         };
-        if splice.source().0 != Some(input) {
+        if splice.publisher() != Some(input) {
             return;
         }
         let (Some(caps), Ok(mut grid)) = (pad.current_caps(), self.grid.lock()) else {
@@ -126,9 +154,15 @@ impl Splicing {
         parts::watch_buffers(&before, move |pad, _, time| {
             let verdict = splicing.verdict(time);
             if count(&in_encoder, 0) <= 0 {
-                while let Some((time, copied)) = splicing.poll() {
-                    out.push(time, copied);
+                out.push_all(&splicing);
+            }
+            if verdict == Verdict::EncodeAnew {
+                let since = Instant::now();
+                while splicing.lacks_frames() && since.elapsed() < LAST_WITHIN {
+                    std::thread::sleep(LAST_WITHIN / 20);
+                    out.push_all(&splicing);
                 }
+                splicing.leave();
             }
             match verdict {
                 Verdict::Replace => return gst::PadProbeReturn::Drop,
@@ -166,6 +200,16 @@ impl Splicing {
         }
     }
 
+    fn lacks_frames(&self) -> bool {
+        self.splice.lock().is_ok_and(|splice| splice.lacks_frames())
+    }
+
+    fn leave(&self) {
+        if let Ok(mut splice) = self.splice.lock() {
+            splice.handle_left();
+        }
+    }
+
     fn poll(&self) -> Option<(Duration, Copied)> {
         self.splice.lock().ok()?.poll()
     }
@@ -182,6 +226,13 @@ struct Out {
 }
 
 impl Out {
+    /// What is due.
+    fn push_all(&mut self, splicing: &Splicing) {
+        while let Some((time, copied)) = splicing.poll() {
+            self.push(time, copied);
+        }
+    }
+
     fn push(&mut self, time: Duration, (mut buffer, caps): Copied) {
         let segment = self
             .encoder

@@ -17,7 +17,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, warn};
 
-use super::core::life::{Action, Life, Limits, USAGE_EVERY};
+use super::core::life::{Action, Life, Limits, USAGE_EVERY, Usage};
 use super::core::suspects::Suspects;
 use super::core::wire::{self, CRASHED, FromChild, InputId, InputSpec, LENGTH, Start, ToChild};
 use super::feed::{Feed, MAX_PACKETS, Media, Wanted};
@@ -30,6 +30,8 @@ const MAX_EVENTS: usize = 256;
 const BATCH: usize = 64;
 /// A child that does not take its input for this long hangs.
 const WRITE_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is told what a child costs.
+const COST_EVERY: Duration = Duration::from_secs(5);
 /// Lines of a child's log are cut there.
 const MAX_LOG_LINE: usize = 2000;
 /// The last words of a process that is gone are there by then.
@@ -265,6 +267,7 @@ impl Keeper {
         let reading = tokio::spawn(async move { read_frames(&mut read, frames).await });
         let (mut told_to_stop, mut fed) = (false, true);
         let mut last_word = None;
+        let mut cost = Cost::default();
         let mut usage_due = tokio::time::interval(USAGE_EVERY);
         usage_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         if self.made_parts && self.events.send(Event::Restarted).await.is_err() {
@@ -322,6 +325,9 @@ impl Keeper {
                 _ = usage_due.tick() => {
                     let pid = process.id();
                     let usage = pid.and_then(usage);
+                    if let Some(cost) = usage.and_then(|usage| cost.handle_usage(usage, Instant::now())) {
+                        let _ = self.events.try_send(cost);
+                    }
                     let action = usage.and_then(|usage| self.life.handle_usage(usage, Instant::now()));
                     if let Some(Action::Kill(why)) = action {
                         break End::by_us(why);
@@ -361,6 +367,17 @@ impl Keeper {
             }
             FromChild::Rtp { rendition, packets } => Event::Rtp { rendition, packets },
             FromChild::Delays { stage, delays } => Event::Delays { stage, delays },
+            FromChild::Load(load) => Event::Load(load),
+            FromChild::Shed(is_shed) => {
+                match is_shed {
+                    true => warn!(
+                        "encoding falls behind: the largest rendition shows the next smaller one for a while"
+                    ),
+                    false => info!("the largest rendition is encoded again"),
+                }
+                Event::Shed(is_shed)
+            }
+            FromChild::Skew(delay) => Event::Skew(delay),
             FromChild::KeyFrameWanted { input } => Event::KeyFrameWanted { input },
             FromChild::InputFailed { input, reason } => {
                 if let Some(rest) = self.suspects.handle_failure(input, Instant::now()) {
@@ -379,6 +396,25 @@ impl Keeper {
         if self.events.send(event).await.is_err() {
             self.stop.cancel();
         }
+    }
+}
+
+/// What a child costs, told every few seconds.
+#[derive(Default)]
+struct Cost {
+    told: Option<(Instant, Duration)>,
+}
+
+impl Cost {
+    fn handle_usage(&mut self, usage: Usage, now: Instant) -> Option<Event> {
+        let (since, before) = *self.told.get_or_insert((now, usage.cpu));
+        let time = now.saturating_duration_since(since);
+        if time < COST_EVERY {
+            return None;
+        }
+        self.told = Some((now, usage.cpu));
+        let cpu = usage.cpu.saturating_sub(before);
+        Some(Event::Cost { cpu, time })
     }
 }
 

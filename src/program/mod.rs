@@ -21,7 +21,7 @@ pub use abilities::abilities;
 pub use child::Program;
 pub use core::ladder::Ladder;
 pub use core::layout::{Card, Layout};
-pub use core::wire::{InputId, InputSpec, Part, Stage};
+pub use core::wire::{InputId, InputSpec, Load, Part, Stage};
 pub use epoch::Epoch;
 pub use feed::Feed;
 
@@ -55,6 +55,18 @@ pub enum Event {
     Delays {
         stage: Stage,
         delays: Vec<Duration>,
+    },
+    /// What the graph could not do in time, since the last time.
+    Load(Load),
+    /// The most costly rendition shows the next smaller one, for the machine cannot encode both; or
+    /// not any longer.
+    Shed(bool),
+    /// By how much a publisher's sound or picture is shown later to stay with the other.
+    Skew(Duration),
+    /// What the child used of the machine.
+    Cost {
+        cpu: Duration,
+        time: Duration,
     },
     /// An input cannot be decoded until its publisher sends a key frame.
     KeyFrameWanted {

@@ -163,6 +163,8 @@ pub enum Refused {
     BadSlate,
     #[error("nobody of this id is in the room")]
     NoSuchParticipant,
+    #[error("{0}")]
+    TooCostly(String),
     #[error("the room is live already")]
     AlreadyLive,
     #[error("the room is not live")]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -65,6 +66,7 @@ pub struct Broadcast {
     /// The program's tracks, for who plays it by WHEP.
     tracks: roster::Program,
     feed: Feed,
+    is_shed: Arc<AtomicBool>,
     inputs: BTreeMap<TrackKey, (InputId, Staged)>,
     next_input: u32,
     layouts: Arc<[Layout]>,
@@ -75,7 +77,7 @@ pub struct Broadcast {
 }
 
 impl Broadcast {
-    pub fn start(id: BroadcastId, room: Arc<OpenRoom>, tools: &Tools) -> Self {
+    pub fn start(id: BroadcastId, room: Arc<OpenRoom>, tools: &Arc<Tools>) -> Self {
         let started_at = Utc::now();
         let epoch = program::Epoch::for_start_now(tools.program.segment);
         let ladder = &tools.program.ladder;
@@ -100,8 +102,11 @@ impl Broadcast {
         let feed = program.feed();
         let realtime = Realtime::start(&tools.rtc, room.id().as_str(), ladder, feed.clone(), epoch);
         let tracks = realtime.program();
+        let is_shed: Arc<AtomicBool> = Arc::default();
         let work = Work {
             id,
+            is_shed: is_shed.clone(),
+            tools: tools.clone(),
             room: room.clone(),
             live: live.clone(),
             recorder,
@@ -118,6 +123,7 @@ impl Broadcast {
             program,
             tracks,
             feed,
+            is_shed,
             inputs,
             next_input: 0,
             layouts: tools.program.layouts.clone(),
@@ -134,6 +140,11 @@ impl Broadcast {
     /// The program's tracks, for who plays it by WHEP.
     pub fn program(&self) -> roster::Program {
         self.tracks.clone()
+    }
+
+    /// The largest rendition shows the next smaller one, for the machine is too busy for both.
+    pub fn is_shed(&self) -> bool {
+        self.is_shed.load(Ordering::Relaxed)
     }
 
     /// Lets the program end; its task does the rest.
@@ -318,6 +329,8 @@ fn pictures(member: &Member) -> impl Iterator<Item = (Place, TrackKey)> {
 /// What the broadcast's task holds.
 struct Work {
     id: BroadcastId,
+    is_shed: Arc<AtomicBool>,
+    tools: Arc<Tools>,
     room: Arc<OpenRoom>,
     live: Arc<Live>,
     recorder: Option<vod::Recorder>,
@@ -339,6 +352,19 @@ impl Work {
                         metrics::histogram!(crate::metrics::STAGE_DELAY, "stage" => stage.name());
                     delays.iter().for_each(|delay| of_stage.record(*delay));
                 }
+                program::Event::Load(load) => {
+                    metrics::counter!(crate::metrics::FRAMES).increment(load.frames);
+                    metrics::counter!(crate::metrics::FRAMES_DROPPED)
+                        .increment(load.dropped_frames);
+                    metrics::counter!(crate::metrics::PACKETS_LATE).increment(load.late_packets);
+                }
+                program::Event::Skew(delay) => {
+                    metrics::histogram!(crate::metrics::LIP_SYNC).record(delay);
+                }
+                program::Event::Cost { cpu, time } => {
+                    self.tools.costs.measure(self.id, cpu, time);
+                }
+                program::Event::Shed(is_shed) => self.shed(is_shed),
                 program::Event::KeyFrameWanted { input } => self.room.request_key_frame(input),
                 program::Event::KeptOut { input } => {
                     metrics::counter!(crate::metrics::INPUTS_KEPT_OUT).increment(1);
@@ -347,6 +373,7 @@ impl Work {
                 program::Event::Restarted => {
                     metrics::counter!(crate::metrics::PROGRAM_RESTARTS).increment(1);
                     self.realtime.restarted();
+                    self.shed(false);
                     let closed = self.live.discontinuity();
                     self.record(closed);
                 }
@@ -356,6 +383,8 @@ impl Work {
                 }
             }
         }
+        self.shed(false);
+        self.tools.costs.end(self.id);
         let closed = self.live.end();
         self.record(closed);
         // Ended by itself, the room does not know yet.
@@ -365,6 +394,17 @@ impl Work {
             None => false,
         };
         self.room.broadcast_ended(playable.then_some(self.id));
+    }
+
+    fn shed(&self, is_shed: bool) {
+        if self.is_shed.swap(is_shed, Ordering::Relaxed) == is_shed {
+            return;
+        }
+        let broadcasts = metrics::gauge!(crate::metrics::SHED);
+        match is_shed {
+            true => broadcasts.increment(1.0),
+            false => broadcasts.decrement(1.0),
+        }
     }
 
     fn init(&mut self, rendition: &str, bytes: bytes::Bytes) {
@@ -402,7 +442,13 @@ impl Work {
                     .increment(1);
                 self.record(closed);
             }
-            Err(refused) => warn!(%refused, %rendition, "a part is left out"),
+            Err(refused) => warn!(
+                %refused,
+                %rendition,
+                at = ?part.decode_time,
+                duration = ?part.duration,
+                "a part is left out"
+            ),
         }
     }
 

@@ -33,10 +33,13 @@ impl api::House for House {
         let live = room
             .live()
             .is_some_and(|live| live.is_playable() && !live.is_over());
+        let refused = room.refused();
         Some(room.show(|state, broadcast, last_recording| RoomView {
             id: id.clone(),
             live: broadcast.is_some() && live,
+            refused,
             broadcast: broadcast.map(|b| BroadcastView {
+                shed: b.is_shed(),
                 id: b.id,
                 started_at: b.started_at,
             }),

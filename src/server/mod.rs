@@ -6,6 +6,7 @@
 
 mod admission;
 mod broadcast;
+mod costs;
 mod failures;
 mod house;
 mod http;

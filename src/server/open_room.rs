@@ -80,6 +80,8 @@ struct State {
     live: Option<Arc<Live>>,
     ended_at: Option<Instant>,
     last_recording: Option<BroadcastId>,
+    /// Why there is no broadcast, though one is due.
+    refused: Option<String>,
 }
 
 /// Someone who is here, and their connections.
@@ -108,6 +110,7 @@ impl OpenRoom {
             live: None,
             ended_at: None,
             last_recording: None,
+            refused: None,
         };
         Arc::new(Self {
             id,
@@ -296,6 +299,8 @@ impl OpenRoom {
     }
 
     pub fn start_broadcast(self: &Arc<Self>) -> Result<BroadcastId, Refused> {
+        let admitted = self.tools.costs.admit();
+        admitted.map_err(|refused| Refused::TooCostly(refused.to_string()))?;
         let id = BroadcastId(Uuid::now_v7());
         self.carry_out(&mut self.lock(), Command::StartBroadcast(id))
             .map(|()| id)
@@ -318,9 +323,34 @@ impl OpenRoom {
         let mut state = self.lock();
         state.room.handle_timeout(now);
         self.carry_events(&mut state);
+        if state.refused.is_some() {
+            self.try_again(&mut state, now);
+        }
         let broadcast = state.broadcast.as_ref();
         if broadcast.is_some_and(|broadcast| broadcast.has_stayed(now)) {
             state.route();
+        }
+    }
+
+    pub fn refused(&self) -> Option<String> {
+        self.lock().refused.clone()
+    }
+
+    /// The broadcast that did not fit before, if somebody is still here who publishes.
+    fn try_again(self: &Arc<Self>, state: &mut State, now: Instant) {
+        let publishes =
+            |participant: &&Participant| matches!(participant.presence, Presence::Connected(_));
+        let is_due =
+            state.room.broadcast().is_none() && state.room.participants().iter().any(publishes);
+        if is_due && self.tools.costs.admit().is_err() {
+            return;
+        }
+        state.refused = None;
+        if is_due {
+            let command = Command::StartBroadcast(BroadcastId(Uuid::now_v7()));
+            // Due only while none runs, so it cannot be refused.
+            let _ = state.room.handle(command, now);
+            self.carry_events(state);
         }
     }
 
@@ -428,6 +458,11 @@ impl OpenRoom {
                     }
                 }
                 Event::BroadcastDue => {
+                    if let Err(refused) = self.tools.costs.admit() {
+                        warn!(room = %self.id, %refused, "the room is not live");
+                        state.refused = Some(refused.to_string());
+                        continue;
+                    }
                     let id = BroadcastId(Uuid::now_v7());
                     // Due only while none runs, so it cannot be refused.
                     let _ = state
@@ -435,6 +470,8 @@ impl OpenRoom {
                         .handle(Command::StartBroadcast(id), Instant::now());
                 }
                 Event::BroadcastStarted(id) => {
+                    self.tools.costs.begin(id);
+                    state.refused = None;
                     let broadcast = Broadcast::start(id, self.clone(), &self.tools);
                     state.live = Some(broadcast.live());
                     state.ended_at = None;

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::admission::Door;
+use super::costs::Costs;
 use super::failures::Failures;
 use super::house::House;
 use super::rooms::Rooms;
@@ -80,6 +81,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             rtc: rtc.clone(),
             failures: failures.clone(),
             program,
+            costs: Costs::new(config.program.max_cpu_percent),
             broadcasts: TaskTracker::new(),
             hls: settings::hls(&config),
             archive: archive.clone(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
+use super::costs::Costs;
 use super::failures::Failures;
 
 use crate::{hls, program, room, rtc, vod};
@@ -17,6 +18,7 @@ pub struct Tools {
     pub rtc: rtc::Rtc,
     pub failures: Arc<Failures>,
     pub program: program::ProgramSettings,
+    pub costs: Costs,
     /// The tasks of all broadcasts, from their start until they are in their recordings.
     pub broadcasts: TaskTracker,
     pub hls: hls::Settings,

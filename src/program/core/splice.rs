@@ -1,7 +1,8 @@
-//! A rendition that is either encoded from the canvas, or copied from the one publisher who is to be
-//! seen, and how it changes from one to the other.
+//! A rendition that is either encoded from the canvas, or copied: from the one publisher who is to be
+//! seen, or, where encoding all of them is too much, from the next smaller rendition. And how it
+//! changes from one to the other.
 //!
-//! Copied frames are timed as the canvas' frames are, and wait for the canvas to get there. So all
+//! A publisher's frames are timed as the canvas' frames are, and wait for the canvas to get there. So all
 //! renditions stay side by side, a change of source is a border between two frames, and segments of
 //! all renditions can begin where a publisher's key frame is.
 
@@ -35,8 +36,8 @@ const MAX_HELD: usize = 256;
 #[derive(Debug)]
 pub struct Splice<T> {
     frame: Duration,
-    /// What may be copied now.
-    source: Option<InputId>,
+    /// Who may be copied now.
+    publisher: Option<InputId>,
     state: State,
     /// Copied frames that wait for the canvas.
     held: VecDeque<(Duration, T)>,
@@ -55,13 +56,22 @@ enum State {
     Encoded,
     /// From a time on, which may be yet to come.
     Copied {
+        source: Source,
         from: Duration,
     },
     /// The same, up to a time that is yet to come.
     Leaving {
+        source: Source,
         from: Duration,
         at: Duration,
     },
+}
+
+/// Where copied frames come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Publisher(InputId),
+    SmallerRendition,
 }
 
 /// A frame of a publisher who may be copied, in their own encoding.
@@ -79,7 +89,8 @@ pub struct Frame<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Encode,
-    /// As the first after copied ones: it must be a key frame.
+    /// As the first after copied ones: it must be a key frame. Until [`Splice::handle_left`], what is
+    /// left to copy may come.
     EncodeAnew,
     /// What is due of [`Splice::poll`] takes its place.
     Replace,
@@ -89,7 +100,7 @@ impl<T> Splice<T> {
     pub fn new(fps: u32) -> Self {
         Self {
             frame: Duration::from_secs(1) / fps.max(1),
-            source: None,
+            publisher: None,
             state: State::Encoded,
             held: VecDeque::new(),
             canvas: None,
@@ -100,26 +111,87 @@ impl<T> Splice<T> {
         }
     }
 
-    /// Says what may be copied from now on.
-    pub fn handle_source(&mut self, source: Option<InputId>, grid: &mut Grid) {
-        if self.source != source {
-            self.leave(SETTLE, grid);
-            self.source = source;
+    /// Says who may be copied from now on.
+    pub fn handle_publisher(&mut self, publisher: Option<InputId>, grid: &mut Grid) {
+        if self.publisher != publisher {
+            if let Some(Source::Publisher(_)) = self.source() {
+                self.leave(SETTLE, grid);
+            }
+            self.publisher = publisher;
             let now = self.canvas.unwrap_or_default();
             self.not_before = self.not_before.max(now + SETTLE);
         }
     }
 
-    /// What may be copied, and whether it is.
-    pub fn source(&self) -> (Option<InputId>, bool) {
-        (self.source, self.state != State::Encoded)
+    /// Copies the smaller rendition from now on, or no longer. False if it cannot be done yet.
+    pub fn shed(&mut self, is_shed: bool, grid: &mut Grid) -> bool {
+        match (is_shed, self.state, self.canvas) {
+            (true, State::Encoded, Some(canvas)) => {
+                let from = self.next_slot(canvas, grid);
+                let begins = grid.begin_segment(from, true);
+                if begins {
+                    let source = Source::SmallerRendition;
+                    self.state = State::Copied { source, from };
+                }
+                begins
+            }
+            (
+                false,
+                State::Copied {
+                    source: Source::SmallerRendition,
+                    ..
+                },
+                _,
+            ) => {
+                self.leave(SETTLE, grid);
+                true
+            }
+            _ => false,
+        }
     }
 
-    /// Takes a frame; true if its publisher is to be asked for a key frame.
+    /// Who may be copied.
+    pub fn publisher(&self) -> Option<InputId> {
+        self.publisher
+    }
+
+    /// What is copied; `None` while frames are encoded.
+    pub fn source(&self) -> Option<Source> {
+        match self.state {
+            State::Encoded => None,
+            State::Copied { source, .. } | State::Leaving { source, .. } => Some(source),
+        }
+    }
+
+    /// Takes a frame of the smaller rendition, which is cut where this one is.
+    pub fn handle_smaller(&mut self, time: Duration, data: T) {
+        let is_wanted = match self.state {
+            State::Copied { source, from } => {
+                source == Source::SmallerRendition && self.is_there(time, from)
+            }
+            State::Leaving { source, from, at } => {
+                source == Source::SmallerRendition
+                    && self.is_there(time, from)
+                    && !self.is_there(time, at)
+            }
+            State::Encoded => false,
+        };
+        if is_wanted && self.held.len() < MAX_HELD {
+            self.hold(time, data);
+        }
+    }
+
+    /// Takes a publisher's frame; true if they are to be asked for a key frame.
     pub fn handle_frame(&mut self, frame: Frame<T>, grid: &mut Grid) -> bool {
         let Some((canvas, due)) = self.canvas.zip(grid.due()) else {
             return false;
         };
+        let Some(publisher) = self.publisher.map(Source::Publisher) else {
+            return false;
+        };
+        if self.source().is_some_and(|source| source != publisher) {
+            return false;
+        }
         if !frame.fits {
             self.leave(REST, grid);
             self.not_before = self.not_before.max(frame.time + SETTLE);
@@ -137,7 +209,10 @@ impl<T> Splice<T> {
                 let slot = self.slot(canvas, frame.time);
                 if may_begin && slot > canvas && grid.begin_segment(slot, true) {
                     grid.set_regular(false);
-                    self.state = State::Copied { from: slot };
+                    self.state = State::Copied {
+                        source: publisher,
+                        from: slot,
+                    };
                     self.hold(slot, frame.data);
                 }
             }
@@ -165,22 +240,39 @@ impl<T> Splice<T> {
     /// Tells of a frame of the canvas that is about to be encoded.
     pub fn handle_canvas(&mut self, time: Duration, grid: &mut Grid) -> Verdict {
         self.canvas = Some(time);
-        if let State::Copied { .. } = self.state {
+        if let State::Copied { source, .. } = self.state
+            && source != Source::SmallerRendition
+        {
             let is_late = grid.full().is_some_and(|full| time > full + LATE);
             if is_late || time > self.last + SILENCE {
                 self.leave(REST, grid);
             }
         }
         match self.state {
-            State::Leaving { at, .. } if self.is_there(time, at) => {
-                self.state = State::Encoded;
-                Verdict::EncodeAnew
-            }
-            State::Copied { from } | State::Leaving { from, .. } if self.is_there(time, from) => {
+            State::Leaving { at, .. } if self.is_there(time, at) => Verdict::EncodeAnew,
+            State::Copied { from, .. } | State::Leaving { from, .. }
+                if self.is_there(time, from) =>
+            {
                 Verdict::Replace
             }
             _ => Verdict::Encode,
         }
+    }
+
+    /// Whether copied frames are on their way that come before the next encoded one.
+    pub fn lacks_frames(&self) -> bool {
+        match self.state {
+            State::Leaving { source, at, .. } => {
+                source == Source::SmallerRendition && !self.is_there(self.last + self.frame, at)
+            }
+            State::Encoded | State::Copied { .. } => false,
+        }
+    }
+
+    /// From now on frames are encoded.
+    pub fn handle_left(&mut self) {
+        self.state = State::Encoded;
+        self.held.clear();
     }
 
     /// The newest frame that waits for the canvas.
@@ -222,6 +314,12 @@ impl<T> Splice<T> {
         }
     }
 
+    /// The first after a time that can be told to all renditions.
+    fn next_slot(&self, time: Duration, grid: &Grid) -> Duration {
+        let earliest = grid.open_from().max(time) + self.frame;
+        self.slot(time, earliest + self.frame / 2)
+    }
+
     /// So that the key frame is there when a segment is due.
     fn asks(&mut self, now: Duration, grid: &Grid) -> bool {
         // Before rather than after: what is due by itself does not wait.
@@ -237,16 +335,15 @@ impl<T> Splice<T> {
 
     /// Encodes again, as soon as that can be said to all renditions.
     fn leave(&mut self, rest: Duration, grid: &mut Grid) {
-        let State::Copied { from } = self.state else {
+        let State::Copied { source, from } = self.state else {
             return;
         };
         let canvas = self.canvas.unwrap_or_default();
         self.not_before = canvas + rest;
-        let earliest = grid.open_from().max(canvas).max(from) + self.frame;
-        let at = self.slot(canvas, earliest + self.frame / 2);
+        let at = self.next_slot(canvas.max(from), grid);
         grid.begin_segment(at, true);
         grid.set_regular(true);
-        self.state = State::Leaving { from, at };
+        self.state = State::Leaving { source, from, at };
         let frame = self.frame;
         self.held.retain(|(slot, _)| !is_there(*slot, at, frame));
         self.last = self.held.back().map_or(canvas, |(slot, _)| *slot);
@@ -336,12 +433,22 @@ mod tests {
                 .is_some_and(|last| last.map(|c| c.segment) != cell.map(|c| c.segment));
             self.cells.push(cell);
             let verdict = self.splice.handle_canvas(time, &mut self.grid);
+            if verdict == Verdict::EncodeAnew {
+                let mut smaller = time - self.splice.frame * 2;
+                while self.splice.lacks_frames() {
+                    self.splice.handle_smaller(smaller, false);
+                    smaller += self.splice.frame;
+                }
+            }
             while let Some((time, is_key)) = self.splice.poll() {
                 self.out.push(Out {
                     time,
                     is_copied: true,
                     is_key,
                 });
+            }
+            if verdict == Verdict::EncodeAnew {
+                self.splice.handle_left();
             }
             if verdict != Verdict::Replace {
                 let is_key = begins || verdict == Verdict::EncodeAnew;
@@ -358,11 +465,11 @@ mod tests {
         }
 
         fn allow(&mut self, source: Option<InputId>) {
-            self.splice.handle_source(source, &mut self.grid);
+            self.splice.handle_publisher(source, &mut self.grid);
         }
 
         fn is_copied(&self) -> bool {
-            self.splice.source().1
+            self.splice.source().is_some()
         }
 
         /// What must be so whatever happens.
@@ -460,6 +567,32 @@ mod tests {
             longest.is_some_and(|longest| *longest < ms(2500)),
             "{durations:?}"
         );
+    }
+
+    #[test]
+    fn a_smaller_rendition_takes_the_place_and_gives_it_back() {
+        let mut show = Show::new();
+        show.allow(Some(CAMERA));
+        show.run(30);
+        // What the smaller encoder makes comes two frames later, cut where the grid says.
+        let shed = |show: &mut Show, is_shed, frames: u32| {
+            assert!(show.splice.shed(is_shed, &mut show.grid));
+            for _ in 0..frames {
+                let time = Show::time(show.at - BEHIND - 2);
+                let segment = |grid: &mut Grid, time| grid.cell(time).map(|cell| cell.segment);
+                let before = segment(&mut show.grid, time - show.splice.frame);
+                let is_key = before != segment(&mut show.grid, time);
+                show.splice.handle_smaller(time, is_key);
+                show.step(Some(ms(0)), true);
+            }
+        };
+        shed(&mut show, true, 150);
+        assert_eq!(show.splice.source(), Some(Source::SmallerRendition));
+        assert!(!show.splice.shed(true, &mut show.grid), "it is already");
+        shed(&mut show, false, 20);
+        assert_eq!(show.splice.source(), None);
+        show.check();
+        assert!(show.out.iter().filter(|out| out.is_copied).count() > 140);
     }
 
     proptest! {

@@ -157,6 +157,17 @@ impl Stage {
     }
 }
 
+/// What the graph could not do in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Load {
+    /// Frames that came to the encoder of the most costly rendition.
+    pub frames: u64,
+    /// Frames that no encoder had time for, of all renditions.
+    pub dropped_frames: u64,
+    /// Packets that came too late to be shown or heard.
+    pub late_packets: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromChild {
     Init {
@@ -177,6 +188,13 @@ pub enum FromChild {
         stage: Stage,
         delays: Vec<Duration>,
     },
+    /// Since the last time.
+    Load(Load),
+    /// The most costly rendition shows the next smaller one, for the machine cannot encode both; or
+    /// not any longer.
+    Shed(bool),
+    /// By how much a publisher's sound or picture is shown later to stay with the other.
+    Skew(Duration),
     /// An input's stream is broken, and it makes nothing any more; the others go on.
     InputFailed {
         input: InputId,
