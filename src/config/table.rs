@@ -113,6 +113,9 @@ settings! {
         /// Whether the largest rendition of a picture that is alone on stage is its publisher's own
         /// H.264, of the rendition's size, and not encoded anew; a room may say otherwise.
         passthrough: bool = "false";
+        /// Whether the voices of quiet publishers are made louder in the program, by 9 dB at most.
+        /// Browsers do so by themselves; music does not like it.
+        auto_gain: bool = "false";
         /// Of all the machine's cores, what broadcasts may need together. One more than fits, by what
         /// the others cost, is answered 503; the first never.
         max_cpu_percent: u32 = "90", "10 to 100000" if |n| (10..=100_000).contains(n);

@@ -12,7 +12,7 @@ use gst::prelude::*;
 
 use super::card::CardBranch;
 use super::delays::Delays;
-use super::input::{self, Branch};
+use super::input::{self, Around, Branch};
 use super::load::Counted;
 use super::motion::Transition;
 use super::muxing::{MUXER, Muxing};
@@ -42,6 +42,8 @@ const FINISH_WITHIN: Duration = Duration::from_secs(3);
 /// Sound whose times are off by more, for a second, is moved: a part of what an ear tells apart from
 /// its picture.
 const MIX_ALIGNMENT: gst::ClockTime = gst::ClockTime::from_mseconds(8);
+/// A picture or sound that is so much ahead says that something is wrong with its publisher.
+const NOTABLE_DELAY: Duration = Duration::from_millis(150);
 const AUDIO_RATE: i64 = 48_000;
 /// By so much sound was later than its picture at the viewer, with a page's clock and beep and with
 /// those of `amphi publish` (VP8) alike: decoders and resamplers begin with some silence too.
@@ -83,6 +85,7 @@ pub struct Graph {
     /// Of all inputs that are there, as it was told.
     late_packets: u64,
     shedding: Shedding,
+    auto_gain: bool,
     /// What is to be done as soon as it can.
     shed: Option<bool>,
     delays: Delays,
@@ -184,6 +187,7 @@ impl Graph {
             late_packets: 0,
             shedding: Shedding::new(ladder.fps, Instant::now()),
             shed: None,
+            auto_gain: start.auto_gain,
             delays,
             outbox,
         })
@@ -215,8 +219,14 @@ impl Graph {
         };
         // An input that this machine cannot decode is no reason to end the program.
         let outbox = self.outbox.clone();
-        let (delays, splicing) = (&self.delays, &self.splicing);
-        match Branch::new(spec, &self.pipeline, mixer, outbox, delays, splicing) {
+        let around = Around {
+            pipeline: &self.pipeline,
+            mixer,
+            delays: &self.delays,
+            splicing: &self.splicing,
+            auto_gain: self.auto_gain,
+        };
+        match Branch::new(spec, &around, outbox) {
             Ok(branch) => {
                 self.lip_sync.add(spec);
                 self.inputs.insert(spec.id, branch);
@@ -269,6 +279,7 @@ impl Graph {
         if self.measure_due.is_none_or(|due| due <= now) {
             self.measure_due = Some(now + MEASURE_EVERY);
             self.weigh_patience(now);
+            self.inputs.values().for_each(Branch::ask_again);
             self.delays.tell(&self.outbox);
             self.weigh_load(now);
         }
@@ -430,6 +441,12 @@ impl Graph {
         };
         for (id, delay) in self.lip_sync.report(id, report, seen) {
             let _ = self.outbox.try_send(FromChild::Skew(delay));
+            if delay >= NOTABLE_DELAY {
+                eprintln!(
+                    "{id:?} is {} ms ahead of what belongs to it, and waits",
+                    delay.as_millis()
+                );
+            }
             if let Some(branch) = self.inputs.get_mut(&id) {
                 branch.delay(delay);
             }

@@ -10,11 +10,12 @@ use gst::prelude::*;
 
 use super::delays::Delays;
 use super::motion::{Motion, Transition};
+use super::parts;
 use super::run::Outbox;
 use super::splice::Splicing;
 use crate::program::core::layout::{Fit, Tile};
 use crate::program::core::lip_sync::Seen;
-use crate::program::core::wire::{FromChild, InputSpec, Stage};
+use crate::program::core::wire::{FromChild, InputId, InputSpec, Stage};
 use crate::room::{Codec, MediaKind};
 
 /// How long a late packet is waited for; paid only when one is late.
@@ -22,8 +23,13 @@ pub const JITTER_MS: u32 = 80;
 /// Decoded media that waits for its turn in the mix: what keeps lips and voice together, and the
 /// mixers' patience. What is older than that is dropped: a mixer that hangs must not stop decoders.
 const MAX_QUEUED: gst::ClockTime = gst::ClockTime::from_mseconds(1_000);
+/// WebRTC's own gain control and nothing else of it, which browsers have applied already.
+const GAIN: &str = "webrtcdsp echo-cancel=false noise-suppression=false high-pass-filter=false \
+    gain-control=true gain-control-mode=adaptive-digital compression-gain-db=9 target-level-dbfs=6 ! ";
 /// The name, within its bin, of what leaves H.264 as it came.
 const PARSER: &str = "parser";
+/// The same, of what puts pictures together.
+const DEPAYLOADER: &str = "depayloader";
 /// A publisher is asked for a key frame no more often, whatever the decoder wishes.
 const KEY_FRAME_EVERY: Duration = Duration::from_millis(500);
 /// Behind all pictures, and before the canvas' colour.
@@ -52,30 +58,44 @@ pub struct Branch {
     lip_sync: Duration,
     patience: Duration,
     pub group: u64,
+    wish: Wish,
     crop: Option<Crop>,
     /// Of a picture.
     motion: Option<Motion>,
     has_begun: Arc<AtomicBool>,
 }
 
+/// What a branch becomes part of.
+pub struct Around<'a> {
+    pub pipeline: &'a gst::Pipeline,
+    pub mixer: &'a gst::Element,
+    pub delays: &'a Delays,
+    pub splicing: &'a Splicing,
+    pub auto_gain: bool,
+}
+
 impl Branch {
-    pub fn new(
-        spec: &InputSpec,
-        pipeline: &gst::Pipeline,
-        mixer: &gst::Element,
-        outbox: Outbox,
-        delays: &Delays,
-        splicing: &Splicing,
-    ) -> anyhow::Result<Self> {
+    pub fn new(spec: &InputSpec, around: &Around<'_>, outbox: Outbox) -> anyhow::Result<Self> {
+        let Around {
+            pipeline,
+            mixer,
+            delays,
+            splicing,
+            auto_gain,
+        } = *around;
         let kind = spec.codec.kind();
-        let bin = gst::parse::bin_from_description(&description(spec), true)?;
+        let bin = gst::parse::bin_from_description(&description(spec, auto_gain), true)?;
         let label = spec.id.label();
         bin.set_property("name", &label);
         let jitter_buffer = bin.by_name(&label).context("no jitter buffer")?;
         if let Some(parser) = bin.by_name(PARSER) {
             splicing.watch_input(&parser, spec.id)?;
         }
-        let entry = entry(spec, kind, outbox);
+        let wish = Wish::new(spec.id, outbox);
+        if let Some(depayloader) = bin.by_name(DEPAYLOADER) {
+            wish.watch(&depayloader)?;
+        }
+        let entry = entry(kind, wish.clone());
         let (last_seen, delay) = Default::default();
         note_what_leaves(&jitter_buffer, &last_seen, &delay)?;
         pipeline.add(&bin)?;
@@ -106,6 +126,7 @@ impl Branch {
             gst::PadProbeReturn::Remove
         });
         let branch = Self {
+            wish,
             crop,
             motion,
             has_begun,
@@ -157,6 +178,11 @@ impl Branch {
             self.jitter_buffer.set_property("latency", latency_ms);
             self.settle();
         }
+    }
+
+    /// Asks again for a key frame that did not come.
+    pub fn ask_again(&self) {
+        self.wish.ask();
     }
 
     /// Packets that came when nobody waited for them any more.
@@ -325,21 +351,32 @@ fn cut((width, height): (f64, f64), tile: Tile) -> (i32, i32) {
 }
 
 /// The branch in GStreamer's own words; its loose ends become the bin's input and output.
-fn description(spec: &InputSpec) -> String {
+fn description(spec: &InputSpec, auto_gain: bool) -> String {
     let decoder = match spec.codec {
         // As the splice takes it too.
         Codec::H264 => {
-            "rtph264depay wait-for-keyframe=true request-keyframe=true ! h264parse name=parser \
+            "rtph264depay name=depayloader wait-for-keyframe=true request-keyframe=true ! h264parse name=parser \
              ! video/x-h264,stream-format=avc,alignment=au ! avdec_h264 max-threads=1"
         }
-        Codec::Vp8 => "rtpvp8depay wait-for-keyframe=true request-keyframe=true ! vp8dec threads=1",
-        Codec::Vp9 => "rtpvp9depay wait-for-keyframe=true request-keyframe=true ! vp9dec threads=1",
-        Codec::Av1 => "rtpav1depay wait-for-keyframe=true request-keyframe=true ! av1dec",
-        Codec::Opus => "rtpopusdepay ! opusdec plc=true use-inband-fec=true",
+        Codec::Vp8 => {
+            "rtpvp8depay name=depayloader wait-for-keyframe=true request-keyframe=true ! vp8dec threads=1"
+        }
+        Codec::Vp9 => {
+            "rtpvp9depay name=depayloader wait-for-keyframe=true request-keyframe=true ! vp9dec threads=1"
+        }
+        Codec::Av1 => {
+            "rtpav1depay name=depayloader wait-for-keyframe=true request-keyframe=true ! av1dec"
+        }
+        // Without in-band FEC, for which each frame waits for the next: sound came 30 ms later.
+        Codec::Opus => "rtpopusdepay ! opusdec plc=true",
     };
     let convert = match spec.codec.kind() {
-        MediaKind::Video => "videocrop name=crop !",
-        MediaKind::Audio => "audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=2 !",
+        MediaKind::Video => "videocrop name=crop !".to_owned(),
+        MediaKind::Audio => {
+            let has_gain = auto_gain && gst::ElementFactory::find("webrtcdsp").is_some();
+            let gain = if has_gain { GAIN } else { "" };
+            format!("audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=2 ! {gain}")
+        }
     };
     let queue_ns = MAX_QUEUED.nseconds();
     // Both have a thread of their own, which has their name.
@@ -376,14 +413,74 @@ fn note_what_leaves(
     Ok(())
 }
 
+/// A key frame that is wished for until it is there: what asks for it asks once, and requests as well
+/// as key frames get lost.
+#[derive(Clone)]
+struct Wish {
+    input: InputId,
+    outbox: Outbox,
+    state: Arc<Mutex<Wished>>,
+}
+
+#[derive(Default)]
+struct Wished {
+    is_open: bool,
+    asked: Option<Instant>,
+}
+
+impl Wish {
+    fn new(input: InputId, outbox: Outbox) -> Self {
+        let state = Arc::default();
+        Self {
+            input,
+            outbox,
+            state,
+        }
+    }
+
+    /// It is fulfilled by what leaves the depayloader.
+    fn watch(&self, depayloader: &gst::Element) -> anyhow::Result<()> {
+        let pad = depayloader.static_pad("src").context("no source pad")?;
+        let state = self.state.clone();
+        parts::watch_buffers(&pad, move |_, buffer, _| {
+            if !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT)
+                && let Ok(mut state) = state.lock()
+            {
+                state.is_open = false;
+            }
+            gst::PadProbeReturn::Ok
+        })
+    }
+
+    fn open(&self) {
+        if let Ok(mut state) = self.state.lock() {
+            state.is_open = true;
+        }
+        self.ask();
+    }
+
+    /// Asks the publisher, unless that was just done.
+    fn ask(&self) {
+        let Ok(mut state) = self.state.lock() else {
+            return;
+        };
+        let is_due = state
+            .asked
+            .is_none_or(|asked| asked.elapsed() >= KEY_FRAME_EVERY);
+        if state.is_open && is_due {
+            state.asked = Some(Instant::now());
+            let input = self.input;
+            let _ = self.outbox.try_send(FromChild::KeyFrameWanted { input });
+        }
+    }
+}
+
 /// The pad that packets are pushed from. The depayloader asks upstream for a key frame at the start
 /// and after a loss; upstream is the parent, then the publisher.
-fn entry(spec: &InputSpec, kind: MediaKind, outbox: Outbox) -> gst::Pad {
-    let input = spec.id;
-    let last = Mutex::new(None::<Instant>);
+fn entry(kind: MediaKind, wish: Wish) -> gst::Pad {
     if kind == MediaKind::Video {
         // The first frame to come may be any: ask at once.
-        let _ = outbox.try_send(FromChild::KeyFrameWanted { input });
+        wish.open();
     }
     gst::Pad::builder(gst::PadDirection::Src)
         .name("entry")
@@ -398,12 +495,8 @@ fn entry(spec: &InputSpec, kind: MediaKind, outbox: Outbox) -> gst::Pad {
             let asked = event
                 .structure()
                 .is_some_and(|structure| structure.name() == "GstForceKeyUnit");
-            if asked
-                && let Ok(mut last) = last.lock()
-                && last.is_none_or(|at| at.elapsed() >= KEY_FRAME_EVERY)
-            {
-                *last = Some(Instant::now());
-                let _ = outbox.try_send(FromChild::KeyFrameWanted { input });
+            if asked {
+                wish.open();
             }
             asked || gst::Pad::event_default(pad, parent, event)
         })

@@ -27,7 +27,9 @@ use super::{Epoch, Event, ProgramSettings};
 /// Parts that wait for the house: some seconds of a ladder.
 const MAX_EVENTS: usize = 256;
 /// Packets written to the socket at once.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
+/// The first of them waits this long for others.
+const GATHER: Duration = Duration::from_millis(4);
 /// A child that does not take its input for this long hangs.
 const WRITE_WITHIN: Duration = Duration::from_secs(1);
 /// How often it is told what a child costs.
@@ -241,6 +243,7 @@ impl Keeper {
             part: self.settings.part,
             base_time: self.epoch.base_time,
             max_memory_bytes: self.settings.max_memory_bytes,
+            auto_gain: self.settings.auto_gain,
         });
         wire::write(&start, &mut out).map_err(std::io::Error::other)?;
         Ok(Running {
@@ -313,6 +316,8 @@ impl Keeper {
                     }
                 },
                 Some(packet) = self.packets.recv() => {
+                    // So that more go with it: each write wakes the child.
+                    tokio::time::sleep(GATHER).await;
                     let mut next = Some(packet);
                     for left in (0..BATCH).rev() {
                         let Some(Media { input, message }) = next else { break };

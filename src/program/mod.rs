@@ -36,6 +36,8 @@ pub struct ProgramSettings {
     pub part: Duration,
     /// A child that needs more is replaced.
     pub max_memory_bytes: u64,
+    /// Whether quiet voices are made louder.
+    pub auto_gain: bool,
 }
 
 /// What comes out of a program, in order.

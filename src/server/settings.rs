@@ -103,6 +103,7 @@ pub fn program(config: &Config) -> anyhow::Result<program::ProgramSettings> {
         segment: config.program.segment,
         part: config.program.part,
         max_memory_bytes: config.program.max_memory_mb << 20,
+        auto_gain: config.program.auto_gain,
     })
 }
 

@@ -95,10 +95,17 @@ try {
   const url = `${base}/vod/${recording}/index.m3u8`;
   const seen = pictures(url);
   const skews = [];
+  let frozen = 0;
   const firstPicture = seen[0][0];
   for (const beep of beeps(url).filter((at) => at > firstPicture + SETTLE_S)) {
-    const near = seen.filter(([at]) => Math.abs(at - beep) < 0.5).map(([at, time]) => time - at);
-    if (near.length < 6) continue;
+    const around = seen.filter(([at]) => Math.abs(at - beep) < 0.5);
+    if (around.length < 6) continue;
+    // A picture that stands still says nothing of the sound.
+    if (around.at(-1)[1] - around[0][1] < 0.25) {
+      frozen += 1;
+      continue;
+    }
+    const near = around.map(([at, time]) => time - at);
     const time = beep + median(near);
     skews.push((time - Math.round(time)) * 1000);
   }
@@ -106,7 +113,8 @@ try {
   const minutes = Array.from({ length: Math.ceil(skews.length / 60) }, (_, minute) => median(skews.slice(minute * 60, minute * 60 + 60)).toFixed(0));
   const lost = received.map((track) => `${track.codec} ${track.lost} lost, ${track.recovered} recovered of ${track.packets}`);
   console.log(`${SECONDS} s through ${BAD_NETWORK.loss * 100} % loss and ${BAD_NETWORK.jitterMs} ms jitter, a layout change each ${LAYOUT_EVERY_MS / 1000} s: ${lost.join("; ")}`);
-  console.log(`sound later than its picture: median ${median(skews).toFixed(0)} ms; absolute p50 ${percentile(sorted, 0.5).toFixed(0)}, p95 ${percentile(sorted, 0.95).toFixed(0)}, worst ${sorted.at(-1).toFixed(0)} ms of ${skews.length} beeps (budget: 40 ms)`);
+  console.log(`sound later than its picture: median ${median(skews).toFixed(0)} ms; absolute p50 ${percentile(sorted, 0.5).toFixed(0)}, p95 ${percentile(sorted, 0.95).toFixed(0)}, worst ${sorted.at(-1).toFixed(0)} ms of ${skews.length} beeps (budget: 40 ms); ${frozen} at a frozen picture`);
+  if (process.env.AMPHI_TEST_LOG) console.log(`each beep: ${skews.map((skew) => skew.toFixed(0)).join(" ")}`);
   console.log(`median of each minute: ${minutes.join(", ")} ms`);
 } finally {
   for (const ending of endings) await ending();

@@ -103,6 +103,8 @@ pub struct Start {
     pub base_time: Duration,
     /// A child that needs more leaks.
     pub max_memory_bytes: u64,
+    /// Whether quiet voices are made louder.
+    pub auto_gain: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
