@@ -13,7 +13,7 @@ use gst::prelude::*;
 use super::card::CardBranch;
 use super::delays::Delays;
 use super::input::{self, Around, Branch};
-use super::load::Counted;
+use super::load::{Counted, MAX_WAITING};
 use super::motion::Transition;
 use super::muxing::{MUXER, Muxing};
 use super::parts;
@@ -129,8 +129,8 @@ impl Graph {
         let cuts = parts::split(&find("cut-sound")?, &grid)?;
         let sound = &ladder.audio.name;
         parts::collect(&find("out-sound")?, sound, cuts, outbox.clone(), || ())?;
-        let top = &ladder.video.first().context("a ladder without video")?.name;
-        let splicing = Splicing::new(ladder.fps, ladder.canvas_px(), grid.clone(), outbox.clone());
+        let top = ladder.video.first().context("a ladder without video")?;
+        let splicing = Splicing::new(top, ladder.fps, grid.clone(), outbox.clone());
         let mut queues = Vec::new();
         for (nth, video) in ladder.video.iter().enumerate() {
             let name = &video.name;
@@ -180,7 +180,7 @@ impl Graph {
             fps: ladder.fps,
             canvas_px: ladder.canvas_px(),
             payloaded,
-            top: top.clone(),
+            top: top.name.clone(),
             smaller: ladder.video.get(1).map(|video| video.name.clone()),
             splicing,
             queues,
@@ -559,7 +559,7 @@ fn description(start: &Start) -> anyhow::Result<String> {
         };
         let encoder = ladder.encoder.description(video.bitrate_bps);
         text += &format!(
-            "program. ! queue name=to-{name} leaky=upstream max-size-buffers=4 max-size-bytes=0 max-size-time=0 ! {scaled} {encoder} \
+            "program. ! queue name=to-{name} max-size-buffers={MAX_WAITING} max-size-bytes=0 max-size-time=0 ! {scaled} {encoder} \
              ! tee name=coded-{name} {} ",
             rtp::of_picture(&format!("coded-{}", video.name), &video.name),
             name = video.name,

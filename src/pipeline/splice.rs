@@ -9,6 +9,7 @@ use gst::prelude::*;
 use super::muxing::Muxing;
 use super::parts::{self, SharedGrid};
 use super::run::Outbox;
+use crate::program::core::ladder::VideoRendition;
 use crate::program::core::splice::{Frame, Source, Splice, Verdict};
 use crate::program::core::wire::{FromChild, InputId};
 
@@ -29,11 +30,12 @@ pub struct Splicing {
 }
 
 impl Splicing {
-    pub fn new(fps: u32, size_px: (u32, u32), grid: SharedGrid, outbox: Outbox) -> Self {
+    pub fn new(rendition: &VideoRendition, fps: u32, grid: SharedGrid, outbox: Outbox) -> Self {
+        let splice = Splice::new(fps, rendition.bitrate_bps);
         Self {
-            splice: Arc::new(Mutex::new(Splice::new(fps))),
+            splice: Arc::new(Mutex::new(splice)),
             grid,
-            size_px,
+            size_px: (rendition.width_px, rendition.height_px),
             frame: Duration::from_secs(1) / fps.max(1),
             outbox,
         }
@@ -112,6 +114,7 @@ impl Splicing {
             time: time.into(),
             is_key,
             fits: is_same && size(&caps) == Some(self.size_px),
+            bytes: buffer.size(),
             data: (buffer.to_owned(), caps),
         };
         if splice.handle_frame(frame, &mut grid) {

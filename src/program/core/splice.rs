@@ -29,6 +29,10 @@ const MAX_AHEAD: u32 = 3;
 /// After a change of mind, or of pictures that cannot be copied, for so long all is encoded.
 const SETTLE: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_secs(10);
+/// Of the rendition's bitrate: all viewers pay for what a publisher sends.
+const MOST_OF_BITRATE: u64 = 2;
+/// That is looked at second by second.
+const RATE_WINDOW: Duration = Duration::from_secs(1);
 /// Of what waits for the canvas, some seconds.
 const MAX_HELD: usize = 256;
 
@@ -49,6 +53,9 @@ pub struct Splice<T> {
     asked: Option<Duration>,
     /// How long the publisher took to send the last key frame.
     response: Duration,
+    bitrate_bps: u64,
+    /// When the second began, and the bits since.
+    rate: (Duration, u64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +89,7 @@ pub struct Frame<T> {
     pub is_key: bool,
     /// It has the rendition's size.
     pub fits: bool,
+    pub bytes: usize,
     pub data: T,
 }
 
@@ -97,8 +105,11 @@ pub enum Verdict {
 }
 
 impl<T> Splice<T> {
-    pub fn new(fps: u32) -> Self {
+    /// Of a rendition that is encoded with this bitrate.
+    pub fn new(fps: u32, bitrate_bps: u32) -> Self {
         Self {
+            bitrate_bps: u64::from(bitrate_bps),
+            rate: (Duration::ZERO, 0),
             frame: Duration::from_secs(1) / fps.max(1),
             publisher: None,
             state: State::Encoded,
@@ -192,7 +203,7 @@ impl<T> Splice<T> {
         if self.source().is_some_and(|source| source != publisher) {
             return false;
         }
-        if !frame.fits {
+        if !frame.fits || self.is_too_much(&frame) {
             self.leave(REST, grid);
             self.not_before = self.not_before.max(frame.time + SETTLE);
         }
@@ -292,6 +303,20 @@ impl<T> Splice<T> {
         }
     }
 
+    fn is_too_much(&mut self, frame: &Frame<T>) -> bool {
+        let (since, bits) = self.rate;
+        let bits = bits + frame.bytes as u64 * 8;
+        let lasted = frame.time.saturating_sub(since);
+        if lasted < RATE_WINDOW {
+            self.rate.1 = bits;
+            return false;
+        }
+        self.rate = (frame.time, 0);
+        let most = self.bitrate_bps * MOST_OF_BITRATE;
+        // A second begins anew after a while without frames.
+        lasted < RATE_WINDOW * 2 && bits as f64 > most as f64 * lasted.as_secs_f64()
+    }
+
     fn hold(&mut self, slot: Duration, data: T) {
         self.last = slot;
         self.held.push_back((slot, data));
@@ -380,6 +405,7 @@ mod tests {
     /// A publisher, a canvas and an encoder, frame by frame.
     struct Show {
         splice: Splice<bool>,
+        frame_bytes: usize,
         grid: Grid,
         at: u32,
         /// The publisher's answer is on its way.
@@ -393,7 +419,8 @@ mod tests {
             let mut grid = Grid::new(ms(2000), ms(200));
             grid.begin(ms(10_000));
             Self {
-                splice: Splice::new(30),
+                splice: Splice::new(30, 2_500_000),
+                frame_bytes: 10_000,
                 grid,
                 at: 300,
                 key_at: None,
@@ -419,6 +446,7 @@ mod tests {
                     time,
                     is_key,
                     fits,
+                    bytes: self.frame_bytes,
                     data: is_key,
                 };
                 if self.splice.handle_frame(frame, &mut self.grid) && self.key_at.is_none() {
@@ -536,6 +564,24 @@ mod tests {
         show.step(Some(ms(0)), false);
         show.run(5);
         assert!(!show.is_copied());
+        show.check();
+    }
+
+    #[test]
+    fn who_sends_much_more_than_the_rendition_has_is_not_copied() {
+        let mut show = Show::new();
+        show.allow(Some(CAMERA));
+        show.run(30 * 8);
+        assert!(show.is_copied());
+        // 6 Mbit/s.
+        show.frame_bytes = 25_000;
+        show.run(30 * 3);
+        assert!(!show.is_copied());
+        show.run(30 * 20);
+        assert!(!show.is_copied());
+        show.frame_bytes = 10_000;
+        show.run(30 * 20);
+        assert!(show.is_copied());
         show.check();
     }
 
