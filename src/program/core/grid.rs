@@ -88,6 +88,13 @@ impl Grid {
         Some(multiple_after(self.segment, earliest))
     }
 
+    /// Where the part ends that a time of the newest segment is in.
+    pub fn part_end(&self, time: Duration) -> Option<Duration> {
+        let begin = self.borders.back()?.at;
+        let within = time.saturating_sub(begin) + TOLERANCE;
+        Some(begin + multiple_after(self.part, within))
+    }
+
     /// When the present segment has its usual length.
     pub fn full(&self) -> Option<Duration> {
         Some(self.borders.back()?.at + self.segment)

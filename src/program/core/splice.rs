@@ -231,6 +231,7 @@ impl<T> Splice<T> {
                 if slot > frame.time + self.frame * MAX_AHEAD || self.held.len() >= MAX_HELD {
                     self.leave(REST, grid);
                 } else {
+                    let slot = self.without_gap(canvas, slot, grid);
                     if may_begin {
                         // Where it is too late for that, another one will be asked for.
                         grid.begin_segment(slot, false);
@@ -300,6 +301,18 @@ impl<T> Splice<T> {
             self.held.pop_front()
         } else {
             None
+        }
+    }
+
+    /// After missing frames, the first that is there begins the part that is due: else that before
+    /// would be longer than a part may be.
+    fn without_gap(&self, canvas: Duration, slot: Duration, grid: &Grid) -> Duration {
+        let border = grid.part_end(self.last).map(|end| self.slot(canvas, end));
+        match border {
+            Some(border) if border < slot && slot <= border + self.frame * MAX_AHEAD => {
+                border.max(self.last + self.frame)
+            }
+            _ => slot,
         }
     }
 
@@ -565,6 +578,36 @@ mod tests {
         show.run(5);
         assert!(!show.is_copied());
         show.check();
+    }
+
+    #[test]
+    fn missing_frames_make_no_part_longer() {
+        let mut show = Show::new();
+        show.allow(Some(CAMERA));
+        show.run(30 * 8);
+        assert!(show.is_copied());
+        let from = show.out.len();
+        for nth in 0..300 {
+            show.step((nth % 7 > 1).then_some(ms(0)), true);
+        }
+        assert!(show.is_copied());
+        show.check();
+        let mut begins = Vec::new();
+        let mut before = None;
+        for out in &show.out[from..] {
+            let cell = show
+                .grid
+                .cell(out.time)
+                .map(|cell| (cell.segment, cell.part));
+            if before.replace(cell) != Some(cell) {
+                begins.push(out.time);
+            }
+        }
+        let longest = begins.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(
+            longest.is_some_and(|longest| longest < ms(205)),
+            "{longest:?}"
+        );
     }
 
     #[test]
