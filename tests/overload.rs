@@ -121,6 +121,11 @@ fn a_broadcast_that_does_not_fit_waits_and_the_room_says_why() {
         .send()
         .expect("an answer");
     assert_eq!(asked.status(), 503);
+    let live_already = client
+        .post(format!("{one}/broadcast"))
+        .send()
+        .expect("an answer");
+    assert_eq!(live_already.status(), 409);
     // There is room once the first is over, and nobody needs to ask again.
     first.leave();
     let ended = client

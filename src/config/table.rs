@@ -117,7 +117,7 @@ settings! {
         /// Browsers do so by themselves; music does not like it.
         auto_gain: bool = "false";
         /// Of all the machine's cores, what broadcasts may need together. One more than fits, by what
-        /// the others cost, is answered 503; the first never.
+        /// the others cost, waits, or is answered 503 where the API asks for it; the first never.
         max_cpu_percent: u32 = "90", "10 to 100000" if |n| (10..=100_000).contains(n);
         /// A broadcast's process that needs more megabytes is taken for leaking, and replaced.
         max_memory_mb: u64 = "2048", "128 to 1000000" if |n| (128..=1_000_000).contains(n);

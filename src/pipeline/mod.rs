@@ -3,7 +3,7 @@
 //! Read [`run`] (messages in and out), [`graph`] (the clock, the canvas, the ladder), [`input`]
 //! (a publisher's track on its way in), `card` (names and initials), `motion` (how pictures get to their places),
 //! `crash` (whose thread it was), `delays` and `load` (what each stage costs in time, and what there was no time for), `muxing` into [`parts`] (what is cut where),
-//! `splice` (a publisher's own frames in the place of encoded ones) and `rtp` (the program for who plays it by WHEP).
+//! `splice` (a publisher's own frames, or a smaller rendition's, in the place of encoded ones) and `rtp` (the program for who plays it by WHEP).
 //! [`source`] is the client's: what `amphi publish` sends.
 
 mod abilities;

@@ -1,4 +1,4 @@
-//! The grid on which every rendition is cut, and the parts that come of it.
+//! Cuts every rendition where the grid says, and makes parts of what is cut.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

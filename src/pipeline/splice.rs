@@ -180,19 +180,19 @@ impl Splicing {
         })?;
         // What the encoder is not there for, it shall not remember.
         let splicing = self.clone();
-        let pad = queue.static_pad("src").context("no source pad")?;
-        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-            let is_wish = info
-                .event()
-                .and_then(|event| event.structure())
-                .is_some_and(|structure| structure.name() == "GstForceKeyUnit");
-            match is_wish && splicing.copied().is_some() {
-                // An event that is only dropped is freed twice (GStreamer 1.22).
-                true => gst::PadProbeReturn::Handled,
-                false => gst::PadProbeReturn::Ok,
-            }
-        })
-        .context("no probe")?;
+        before
+            .add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+                let is_wish = info
+                    .event()
+                    .and_then(|event| event.structure())
+                    .is_some_and(|structure| structure.name() == "GstForceKeyUnit");
+                match is_wish && splicing.copied().is_some() {
+                    // An event that is only dropped is freed twice (GStreamer 1.22).
+                    true => gst::PadProbeReturn::Handled,
+                    false => gst::PadProbeReturn::Ok,
+                }
+            })
+            .context("no probe")?;
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //!
 //! [`serve`] is the way in. Then [`rooms`] (all rooms), [`open_room`] (one of them),
 //! [`broadcast`] (its program on the way to the audience), `realtime` (to who plays it by WHEP), [`admission`] (publishers on the way
-//! in), [`settings`] (the table's settings onto each part's own), [`meter`] and [`http`].
+//! in), `costs` (whether one more broadcast fits), [`settings`] (the table's settings onto each part's own), [`meter`] and [`http`].
 
 mod admission;
 mod broadcast;

@@ -299,10 +299,13 @@ impl OpenRoom {
     }
 
     pub fn start_broadcast(self: &Arc<Self>) -> Result<BroadcastId, Refused> {
-        let admitted = self.tools.costs.admit();
-        admitted.map_err(|refused| Refused::TooCostly(refused.to_string()))?;
+        let mut state = self.lock();
+        if state.room.broadcast().is_none() {
+            let admitted = self.tools.costs.admit();
+            admitted.map_err(|refused| Refused::TooCostly(refused.to_string()))?;
+        }
         let id = BroadcastId(Uuid::now_v7());
-        self.carry_out(&mut self.lock(), Command::StartBroadcast(id))
+        self.carry_out(&mut state, Command::StartBroadcast(id))
             .map(|()| id)
     }
 

@@ -157,8 +157,7 @@ impl Timeline {
             Place::At { .. } => return Err(Refused::Backwards),
         };
         let msn = self.msn(count);
-        let is_first = self.epoch.after_discontinuity && msn == self.epoch.first_msn;
-        if part.discontinuity && !is_first {
+        if part.discontinuity && !self.has_discontinuity(msn) {
             self.mark(msn);
         }
         if self.tracks[index].open().is_none_or(|open| open.msn != msn) {

@@ -32,7 +32,8 @@ impl Shedding {
             encoded: 0,
             is_shed: false,
             since: now,
-            rest: REST,
+            // Doubled by the first time.
+            rest: REST / 2,
         }
     }
 
@@ -98,12 +99,14 @@ mod tests {
         let changes = run(|_, is_shed| if is_shed { 15 } else { 11 }, 500);
         let expect = [
             (5, true),
-            (65, false),
-            (70, true),
-            (190, false),
-            (195, true),
-            (435, false),
-            (440, true),
+            (35, false),
+            (40, true),
+            (100, false),
+            (105, true),
+            (225, false),
+            (230, true),
+            (470, false),
+            (475, true),
         ];
         assert_eq!(changes, expect);
     }
