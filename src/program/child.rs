@@ -28,7 +28,7 @@ use super::{Epoch, Event, ProgramSettings};
 const MAX_EVENTS: usize = 256;
 /// Packets written to the socket at once.
 const BATCH: usize = 256;
-/// The first of them waits this long for others.
+/// Between two batches: each wakes the child.
 const GATHER: Duration = Duration::from_millis(4);
 /// A child that does not take its input for this long hangs.
 const WRITE_WITHIN: Duration = Duration::from_secs(1);
@@ -270,6 +270,7 @@ impl Keeper {
         let reading = tokio::spawn(async move { read_frames(&mut read, frames).await });
         let (mut told_to_stop, mut fed) = (false, true);
         let mut last_word = None;
+        let mut next_batch = Instant::now();
         let mut cost = Cost::default();
         let mut usage_due = tokio::time::interval(USAGE_EVERY);
         usage_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -315,9 +316,8 @@ impl Keeper {
                         break End::crash(why);
                     }
                 },
-                Some(packet) = self.packets.recv() => {
-                    // So that more go with it: each write wakes the child.
-                    tokio::time::sleep(GATHER).await;
+                Some(packet) = recv_from(&mut self.packets, next_batch) => {
+                    next_batch = Instant::now() + GATHER;
                     let mut next = Some(packet);
                     for left in (0..BATCH).rev() {
                         let Some(Media { input, message }) = next else { break };
@@ -421,6 +421,11 @@ impl Cost {
         let cpu = usage.cpu.saturating_sub(before);
         Some(Event::Cost { cpu, time })
     }
+}
+
+async fn recv_from(packets: &mut mpsc::Receiver<Media>, from: Instant) -> Option<Media> {
+    tokio::time::sleep_until(from.into()).await;
+    packets.recv().await
 }
 
 async fn read_frames(read: &mut OwnedReadHalf, frames: mpsc::Sender<FromChild>) {

@@ -52,18 +52,36 @@ test("each stall keeps more distance, up to a limit", () => {
   expect(controller.currentTarget).toBe(LATENCY.maxTarget);
 });
 
-test("calm brings the latency back, later after more stalls", () => {
-  const once = new LatencyController();
-  once.stalled(0);
-  settle(once, 0.8, 29);
-  expect(once.currentTarget).toBeCloseTo(0.8);
-  settle(once, 0.8, 200, 29);
-  expect(once.currentTarget).toBe(LATENCY.target);
+/** Parts come late by this much of what is kept ahead. */
+const NETWORK = 0.35;
 
-  const often = new LatencyController();
-  for (let i = 0; i < 4; i++) often.stalled(0);
-  settle(often, 1.7, 230);
-  expect(often.currentTarget).toBeCloseTo(1.7);
+function hold(controller: LatencyController, from: number, seconds: number): void {
+  for (let now = from; now < from + seconds; now += 0.1) {
+    const latency = controller.currentTarget;
+    controller.update({ now, latency, buffered: latency - NETWORK });
+  }
+}
+
+test("calm brings the latency back at once by what was not needed", () => {
+  const controller = new LatencyController();
+  controller.stalled(0);
+  hold(controller, 0, 14);
+  expect(controller.currentTarget).toBeCloseTo(0.8);
+  hold(controller, 14, 2);
+  expect(controller.currentTarget).toBeCloseTo(0.8 - (0.8 - NETWORK - 0.16));
+});
+
+test("who stalls again soon after is closer again later, and sooner when that is over", () => {
+  const controller = new LatencyController();
+  for (const at of [0, 1, 2, 3]) controller.stalled(at);
+  expect(controller.currentTarget).toBeCloseTo(1.7);
+  hold(controller, 3, 115);
+  expect(controller.currentTarget).toBeCloseTo(1.7);
+  hold(controller, 118, 400);
+  expect(controller.currentTarget).toBeLessThan(0.6);
+  controller.stalled(518);
+  hold(controller, 518, 65);
+  expect(controller.currentTarget, "not two minutes later").toBeLessThan(0.6);
 });
 
 test("a buffer that almost runs dry gets a little more distance, without a stall", () => {
@@ -75,6 +93,6 @@ test("a buffer that almost runs dry gets a little more distance, without a stall
 test("calm does not bring back a latency that left no reserve", () => {
   const controller = new LatencyController();
   controller.stalled(0);
-  for (let now = 0; now < 100; now += 0.1) controller.update({ now, latency: 0.8, buffered: 0.15 });
+  for (let now = 0; now < 100; now += 0.1) controller.update({ now, latency: 0.8, buffered: 0.2 });
   expect(controller.currentTarget).toBeCloseTo(0.8);
 });

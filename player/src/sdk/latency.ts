@@ -13,10 +13,10 @@ export interface LatencySettings {
   stallStep: number;
   /** How much a near miss adds, so that there is no stall. */
   nearStep: number;
-  /** Calm seconds before latency is tried lower again; doubles with every stall. */
+  /** Calm seconds before latency is tried lower again; doubles with stalls that follow each other. */
   calm: number;
   maxCalm: number;
-  /** Seconds per calm period by which the target comes back. */
+  /** Less than this too much is not worth a change. */
   easeStep: number;
   /** The slowest and the fastest playback; beyond this, ears notice. */
   minRate: number;
@@ -74,6 +74,7 @@ export class LatencyController {
   private calmSince: number | null = null;
   private correcting = true;
   private arrived = false;
+  private stalledAt = Number.NEGATIVE_INFINITY;
   /** The least there was ahead, in the current watch and in the current calm period. */
   private least = { since: 0, watch: Number.POSITIVE_INFINITY, calm: Number.POSITIVE_INFINITY };
 
@@ -90,7 +91,9 @@ export class LatencyController {
   stalled(now: number): void {
     const { stallStep, maxTarget, maxCalm } = this.settings;
     this.target = Math.min(maxTarget, this.target + stallStep);
-    this.calm = Math.min(maxCalm, this.calm * 2);
+    // One stall passes; who stalls again soon after has a network that does so.
+    if (now - this.stalledAt < this.calm * 2) this.calm = Math.min(maxCalm, this.calm * 2);
+    this.stalledAt = now;
     this.disturbed(now);
   }
 
@@ -124,12 +127,14 @@ export class LatencyController {
     least.watch = Number.POSITIVE_INFINITY;
   }
 
-  /** After a calm period, a little closer again, as far as the reserve allows. */
+  /** After a calm period, closer again by what was never needed. */
   private ease(now: number): void {
     this.calmSince ??= now;
     if (now - this.calmSince < this.calm) return;
-    const { target, easeStep } = this.settings;
-    if (this.least.calm > THIN + easeStep) this.target = Math.max(target, this.target - easeStep);
+    const { target, easeStep, calm } = this.settings;
+    const spare = this.least.calm - 2 * THIN;
+    if (spare > easeStep) this.target = Math.max(target, this.target - spare);
+    if (now - this.stalledAt > this.calm * 2) this.calm = Math.max(calm, this.calm / 2);
     this.disturbed(now);
   }
 
