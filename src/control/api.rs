@@ -1,5 +1,6 @@
 //! `/api/v1`: what is live, who is in a room, what was recorded; start, stop and delete.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::auth::{Authority, Denied};
 use super::participants::ParticipantDetail;
 use crate::problem::Problem;
 use crate::room::{
-    BroadcastId, Command, MediaKind, ParticipantId, Refused, Role, RoomId, Transition,
+    BroadcastId, Command, Direction, MediaKind, ParticipantId, Refused, Role, RoomId, Transition,
 };
 
 /// What the routes ask of the house.
@@ -31,6 +32,10 @@ pub trait House: Send + Sync + 'static {
     -> Answer<'_, Option<ParticipantDetail>>;
     /// Carries out what a producer asks of a room's stage.
     fn direct(&self, id: &RoomId, commands: Vec<Command>) -> Result<(), Refused>;
+    /// Shows a producer what the program would be with these.
+    fn preview(&self, id: &RoomId, directions: Vec<Direction>) -> Result<(), Refused>;
+    /// `None` while nobody looks at what comes next.
+    fn previewed(&self, id: &RoomId) -> Option<PreviewView>;
     /// The names of the layouts that there are.
     fn layouts(&self) -> Vec<String>;
     fn start_broadcast(&self, id: &RoomId) -> Result<BroadcastId, Refused>;
@@ -73,6 +78,18 @@ pub struct BroadcastView {
     pub shed: bool,
     pub id: BroadcastId,
     pub started_at: DateTime<Utc>,
+}
+
+/// What the program would be. For who directs alone.
+#[derive(Debug, Clone, Serialize)]
+pub struct PreviewView {
+    pub layout: String,
+    pub pinned: Option<ParticipantId>,
+    pub slate: Option<String>,
+    /// Who would be part of it, once they publish.
+    pub on_stage: Vec<ParticipantId>,
+    /// Where it is played.
+    pub whep: String,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -131,6 +148,11 @@ pub fn routes(house: Arc<dyn House>, authority: Authority) -> Router {
             "/api/v1/rooms/{room}/broadcast",
             post(start).patch(direct).delete(stop),
         )
+        .route(
+            "/api/v1/rooms/{room}/broadcast/preview",
+            get(show_preview).put(preview).delete(end_preview),
+        )
+        .route("/api/v1/rooms/{room}/broadcast/preview/take", post(take))
         .route("/api/v1/layouts", get(list_layouts))
         .route("/api/v1/recordings", get(list_recordings))
         .route(
@@ -212,7 +234,7 @@ async fn stop(
 /// What is not named stays as it is.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Direction {
+struct ProgramChange {
     layout: Option<String>,
     transition: Option<Transition>,
     passthrough: Option<bool>,
@@ -222,6 +244,20 @@ struct Direction {
     /// `null` lets whoever speaks be large again.
     #[serde(default, deserialize_with = "named")]
     pinned: Option<Option<ParticipantId>>,
+}
+
+/// What would be another than in the program now.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PreviewChange {
+    layout: Option<String>,
+    #[serde(default, deserialize_with = "named")]
+    slate: Option<Option<String>>,
+    #[serde(default, deserialize_with = "named")]
+    pinned: Option<Option<ParticipantId>>,
+    /// Who would be taken into the program, or out of it.
+    #[serde(default)]
+    on_stage: BTreeMap<ParticipantId, bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -243,24 +279,84 @@ async fn direct(
     State(api): State<Api>,
     Path(room): Path<String>,
     headers: HeaderMap,
-    body: Result<Json<Direction>, JsonRejection>,
+    body: Result<Json<ProgramChange>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let room = room_id(&room)?;
     api.may(&headers, &room, Role::may_direct)?;
-    let Json(direction) = body.map_err(unreadable)?;
+    let Json(change) = body.map_err(unreadable)?;
     if api.house.room(&room).is_none() {
         return Err(no_room(&room));
     }
-    let transition = direction.transition.map(Command::SetTransition);
-    let passthrough = direction.passthrough.map(Command::SetPassthrough);
-    let layout = direction.layout.map(Command::SetLayout);
-    let commands = transition.into_iter().chain(passthrough).chain(layout);
-    let commands = commands
-        .chain(direction.slate.map(Command::SetSlate))
-        .chain(direction.pinned.map(Command::Pin));
+    let transition = change.transition.map(Command::SetTransition);
+    let passthrough = change.passthrough.map(Command::SetPassthrough);
+    let layout = change.layout.map(Direction::Layout).into_iter();
+    let directions = layout.chain(change.slate.map(Direction::Slate));
+    let directions = directions.chain(change.pinned.map(Direction::Pin));
+    let commands = transition.into_iter().chain(passthrough);
+    let commands = commands.chain(directions.map(Command::Direct));
     api.house
         .direct(&room, commands.collect())
         .map_err(refused)?;
+    api.house
+        .room(&room)
+        .map(fresh)
+        .ok_or_else(|| no_room(&room))
+}
+
+async fn preview(
+    State(api): State<Api>,
+    Path(room): Path<String>,
+    headers: HeaderMap,
+    body: Result<Json<PreviewChange>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let room = room_id(&room)?;
+    api.may(&headers, &room, Role::may_direct)?;
+    let Json(change) = body.map_err(unreadable)?;
+    let layout = change.layout.map(Direction::Layout).into_iter();
+    let directions = layout
+        .chain(change.slate.map(Direction::Slate))
+        .chain(change.pinned.map(Direction::Pin));
+    let on_stage = change.on_stage.into_iter();
+    let on_stage = on_stage.map(|(participant, on)| Direction::Put { participant, on });
+    let directions = directions.chain(on_stage).collect();
+    api.house.preview(&room, directions).map_err(refused)?;
+    api.previewed(&room).map(fresh)
+}
+
+async fn show_preview(
+    State(api): State<Api>,
+    Path(room): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let room = room_id(&room)?;
+    api.may(&headers, &room, Role::may_direct)?;
+    api.previewed(&room).map(fresh)
+}
+
+async fn end_preview(
+    State(api): State<Api>,
+    Path(room): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let room = room_id(&room)?;
+    api.may(&headers, &room, Role::may_direct)?;
+    api.previewed(&room)?;
+    let end = vec![Command::EndPreview];
+    api.house.direct(&room, end).map_err(refused)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The program becomes what the preview shows.
+async fn take(
+    State(api): State<Api>,
+    Path(room): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let room = room_id(&room)?;
+    api.may(&headers, &room, Role::may_direct)?;
+    api.previewed(&room)?;
+    let take = vec![Command::Take];
+    api.house.direct(&room, take).map_err(refused)?;
     api.house
         .room(&room)
         .map(fresh)
@@ -279,9 +375,11 @@ async fn change_participant(
     let id: ParticipantId = id
         .parse()
         .map_err(|_| refused(Refused::NoSuchParticipant))?;
-    let on_stage = change.on_stage.map(|on| Command::PutOnStage {
-        participant: id,
-        on,
+    let on_stage = change.on_stage.map(|on| {
+        Command::Direct(Direction::Put {
+            participant: id,
+            on,
+        })
     });
     let place = change.place.map(|place| Command::Move {
         participant: id,
@@ -347,6 +445,11 @@ impl Api {
             .map_err(denied)
     }
 
+    fn previewed(&self, room: &RoomId) -> Result<PreviewView, Problem> {
+        let previewed = self.house.previewed(room);
+        previewed.ok_or_else(|| refused(Refused::NoPreview))
+    }
+
     async fn recording(&self, id: &str) -> Result<RecordingView, Problem> {
         let unknown = || {
             let detail = "there is no such recording; GET /api/v1/recordings lists them";
@@ -393,7 +496,7 @@ fn refused(refused: Refused) -> Problem {
         Refused::Full(_) | Refused::TooCostly(_) => StatusCode::SERVICE_UNAVAILABLE,
         Refused::MayNotPublish(_) | Refused::MayNotAttend(_) => StatusCode::FORBIDDEN,
         Refused::NoSuchLayout { .. } | Refused::BadSlate => StatusCode::UNPROCESSABLE_ENTITY,
-        Refused::NoSuchParticipant => StatusCode::NOT_FOUND,
+        Refused::NoSuchParticipant | Refused::NoPreview => StatusCode::NOT_FOUND,
         Refused::AlreadyLive | Refused::NotLive | Refused::StaleSession => StatusCode::CONFLICT,
     };
     Problem::new(status, refused.to_string())

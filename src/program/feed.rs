@@ -106,6 +106,11 @@ impl Feed {
         });
     }
 
+    /// Whether somebody plays the program as RTP.
+    pub fn is_played(&self) -> bool {
+        self.0.wanted.borrow().rtp
+    }
+
     /// Somebody who plays this rendition by RTP cannot show it before its next key frame.
     pub fn force_key_frame(&self, rendition: String) {
         self.send(None, ToChild::ForceKeyFrame { rendition });

@@ -2,7 +2,7 @@
 
 use super::id::{BroadcastId, ParticipantId};
 use super::participant::{Role, Session, Track, TrackNumber};
-use super::stage::{MAX_SLATE_CHARS, Transition};
+use super::stage::{Direction, MAX_SLATE_CHARS, Transition};
 
 /// A change asked of a room, or something that happened to one of its connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,21 +54,16 @@ pub enum Command {
     Left(Session),
     /// The participant vanished.
     Lost(Session),
-    /// Arranges the program by this layout.
-    SetLayout(String),
+    Direct(Direction),
+    /// Shows a producer what the program would be with these, before they are taken.
+    Preview(Vec<Direction>),
+    /// Directs the program as the preview shows it. The preview goes on.
+    Take,
+    EndPreview,
     /// How the program changes from now on.
     SetTransition(Transition),
     /// Whether a picture that is alone on stage may be shown as its publisher encoded it.
     SetPassthrough(bool),
-    /// Shows these words instead of the program, in silence; `None`: the program.
-    SetSlate(Option<String>),
-    /// Shows someone large, whoever speaks; `None`: who speaks.
-    Pin(Option<ParticipantId>),
-    /// Takes someone into the program, or out of it.
-    PutOnStage {
-        participant: ParticipantId,
-        on: bool,
-    },
     /// Gives someone another place in the order of the stage; 0 is the first.
     Move {
         participant: ParticipantId,
@@ -135,6 +130,10 @@ pub enum Event {
     PassthroughChanged(bool),
     SlateChanged(Option<String>),
     Pinned(Option<ParticipantId>),
+    /// The preview is another, or is no more.
+    PreviewChanged {
+        on: bool,
+    },
     /// Someone is part of the program now, or is not any more.
     StageChanged {
         participant: ParticipantId,
@@ -169,6 +168,8 @@ pub enum Refused {
     AlreadyLive,
     #[error("the room is not live")]
     NotLive,
+    #[error("there is no preview: PUT /api/v1/rooms/{{room}}/broadcast/preview begins one")]
+    NoPreview,
     #[error("this connection is no longer the participant's")]
     StaleSession,
 }

@@ -27,6 +27,22 @@ pub struct Stage {
     slate: Option<String>,
 }
 
+/// What a producer decides of the program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Direction {
+    /// Arranges it by this layout.
+    Layout(String),
+    /// Shows these words instead of it, in silence; `None`: the program.
+    Slate(Option<String>),
+    /// Shows someone large, whoever speaks; `None`: who speaks.
+    Pin(Option<ParticipantId>),
+    /// Takes someone into it, or out of it.
+    Put {
+        participant: ParticipantId,
+        on: bool,
+    },
+}
+
 /// How the program gets from one picture to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -76,10 +92,6 @@ impl Stage {
         self.slate.as_deref()
     }
 
-    pub(super) fn set_slate(&mut self, slate: Option<String>) {
-        self.slate = slate;
-    }
-
     pub fn pinned(&self) -> Option<ParticipantId> {
         self.pinned
     }
@@ -93,19 +105,34 @@ impl Stage {
         !self.off.contains(&id)
     }
 
-    pub(super) fn set_layout(&mut self, layout: String) {
-        self.layout = layout;
+    /// False where it is so already.
+    pub(super) fn direct(&mut self, direction: &Direction) -> bool {
+        let before = self.clone();
+        match direction {
+            Direction::Layout(name) => self.layout.clone_from(name),
+            Direction::Slate(slate) => self.slate.clone_from(slate),
+            Direction::Pin(participant) => self.pinned = *participant,
+            Direction::Put {
+                participant,
+                on: true,
+            } => drop(self.off.remove(participant)),
+            Direction::Put {
+                participant,
+                on: false,
+            } => drop(self.off.insert(*participant)),
+        }
+        *self != before
     }
 
-    pub(super) fn pin(&mut self, id: Option<ParticipantId>) {
-        self.pinned = id;
-    }
-
-    pub(super) fn put(&mut self, id: ParticipantId, on: bool) {
-        match on {
-            true => self.off.remove(&id),
-            false => self.off.insert(id),
-        };
+    /// As it would be.
+    pub(super) fn preview(&self, directions: &[Direction]) -> Self {
+        let mut preview = self.clone();
+        for direction in directions {
+            preview.direct(direction);
+        }
+        // A preview is always composed.
+        preview.passthrough = false;
+        preview
     }
 
     /// Someone speaks now, or nobody: then who spoke last stays large.

@@ -7,7 +7,7 @@ use super::event::{Command, Event, Refused};
 use super::id::{BroadcastId, ParticipantId, RoomId};
 use super::participant::{Participant, Presence, Role, Session};
 use super::speaker::Speakers;
-use super::stage::{MAX_SLATE_CHARS, Stage};
+use super::stage::{Direction, MAX_SLATE_CHARS, Stage};
 use super::track::MediaKind;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Room {
     participants: BTreeMap<ParticipantId, Participant>,
     speakers: Speakers,
     stage: Stage,
+    /// What a producer would like to see before it is taken.
+    preview: Option<Vec<Direction>>,
     broadcast: Option<BroadcastId>,
     events: VecDeque<Event>,
     next_place: u64,
@@ -42,6 +44,7 @@ impl Room {
             id,
             stage: Stage::new(settings.passthrough),
             settings,
+            preview: None,
             participants: BTreeMap::new(),
             speakers: Speakers::default(),
             broadcast: None,
@@ -64,6 +67,12 @@ impl Room {
 
     pub fn stage(&self) -> &Stage {
         &self.stage
+    }
+
+    /// The stage as it would be, while a producer looks at that.
+    pub fn preview(&self) -> Option<Stage> {
+        let directions = self.preview.as_ref()?;
+        Some(self.stage.preview(directions))
     }
 
     /// In the order of the stage.
@@ -231,47 +240,28 @@ impl Room {
                     self.events.push_back(event);
                 }
             }
-            Command::SetSlate(slate) => {
-                let is_good = |text: &String| {
-                    let chars = text.trim().chars().count();
-                    (1..=MAX_SLATE_CHARS).contains(&chars)
-                };
-                if !slate.as_ref().is_none_or(is_good) {
-                    return Err(Refused::BadSlate);
+            Command::Direct(direction) => {
+                self.check(&direction)?;
+                self.direct(direction);
+            }
+            Command::Preview(directions) => {
+                if self.broadcast.is_none() {
+                    return Err(Refused::NotLive);
                 }
-                if self.stage.slate() != slate.as_deref() {
-                    self.stage.set_slate(slate.clone());
-                    self.events.push_back(Event::SlateChanged(slate));
+                directions.iter().try_for_each(|d| self.check(d))?;
+                if self.preview.as_ref() != Some(&directions) {
+                    self.preview = Some(directions);
+                    self.events.push_back(Event::PreviewChanged { on: true });
                 }
             }
-            Command::SetLayout(name) => {
-                if !self.settings.layouts.contains(&name) {
-                    let known = self.settings.layouts.join(", ");
-                    return Err(Refused::NoSuchLayout { name, known });
-                }
-                if self.stage.layout() != name {
-                    self.stage.set_layout(name.clone());
-                    self.events.push_back(Event::LayoutChanged(name));
-                }
+            Command::Take => {
+                let preview = self.preview.as_mut().ok_or(Refused::NoPreview)?;
+                let directions = std::mem::take(preview);
+                directions.into_iter().for_each(|d| self.direct(d));
             }
-            Command::Pin(participant) => {
-                if participant.is_some_and(|id| !self.participants.contains_key(&id)) {
-                    return Err(Refused::NoSuchParticipant);
-                }
-                if self.stage.pinned() != participant {
-                    self.stage.pin(participant);
-                    self.events.push_back(Event::Pinned(participant));
-                }
-            }
-            Command::PutOnStage { participant, on } => {
-                if !self.participants.contains_key(&participant) {
-                    return Err(Refused::NoSuchParticipant);
-                }
-                if self.stage.is_on(participant) != on {
-                    self.stage.put(participant, on);
-                    self.events
-                        .push_back(Event::StageChanged { participant, on });
-                }
+            Command::EndPreview => {
+                self.preview.take().ok_or(Refused::NoPreview)?;
+                self.events.push_back(Event::PreviewChanged { on: false });
             }
             Command::Move { participant, place } => self.move_to(participant, place)?,
             Command::StartBroadcast(broadcast) => {
@@ -282,13 +272,12 @@ impl Room {
                 self.events.push_back(Event::BroadcastStarted(broadcast));
             }
             Command::StopBroadcast => {
-                let broadcast = self.broadcast.take().ok_or(Refused::NotLive)?;
-                self.events.push_back(Event::BroadcastStopped(broadcast));
+                let broadcast = self.broadcast.ok_or(Refused::NotLive)?;
+                self.stopped(broadcast);
             }
             Command::BroadcastFailed(broadcast) => {
                 if self.broadcast == Some(broadcast) {
-                    self.broadcast = None;
-                    self.events.push_back(Event::BroadcastStopped(broadcast));
+                    self.stopped(broadcast);
                 }
             }
         }
@@ -434,6 +423,13 @@ impl Room {
 
     fn remove(&mut self, id: ParticipantId) {
         self.participants.remove(&id);
+        if let Some(preview) = &mut self.preview {
+            preview.retain(|direction| match direction {
+                Direction::Pin(participant) => *participant != Some(id),
+                Direction::Put { participant, .. } => *participant != id,
+                Direction::Layout(_) | Direction::Slate(_) => true,
+            });
+        }
         let was_pinned = self.stage.pinned() == Some(id);
         self.stage.forget(id);
         if was_pinned {
@@ -452,10 +448,53 @@ impl Room {
         let is_over = !participants.any(|participant| participant.presence.is_publishing());
         if self.settings.auto_broadcast
             && is_over
-            && let Some(broadcast) = self.broadcast.take()
+            && let Some(broadcast) = self.broadcast
         {
-            self.events.push_back(Event::BroadcastStopped(broadcast));
+            self.stopped(broadcast);
         }
+    }
+
+    fn stopped(&mut self, broadcast: BroadcastId) {
+        self.broadcast = None;
+        if self.preview.take().is_some() {
+            self.events.push_back(Event::PreviewChanged { on: false });
+        }
+        self.events.push_back(Event::BroadcastStopped(broadcast));
+    }
+
+    fn check(&self, direction: &Direction) -> Result<(), Refused> {
+        let is_here = |id: &ParticipantId| self.participants.contains_key(id);
+        match direction {
+            Direction::Layout(name) if !self.settings.layouts.contains(name) => {
+                Err(Refused::NoSuchLayout {
+                    name: name.clone(),
+                    known: self.settings.layouts.join(", "),
+                })
+            }
+            Direction::Slate(Some(text))
+                if !(1..=MAX_SLATE_CHARS).contains(&text.trim().chars().count()) =>
+            {
+                Err(Refused::BadSlate)
+            }
+            Direction::Pin(Some(participant)) | Direction::Put { participant, .. }
+                if !is_here(participant) =>
+            {
+                Err(Refused::NoSuchParticipant)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn direct(&mut self, direction: Direction) {
+        if !self.stage.direct(&direction) {
+            return;
+        }
+        self.events.push_back(match direction {
+            Direction::Layout(name) => Event::LayoutChanged(name),
+            Direction::Slate(slate) => Event::SlateChanged(slate),
+            Direction::Pin(participant) => Event::Pinned(participant),
+            Direction::Put { participant, on } => Event::StageChanged { participant, on },
+        });
     }
 
     fn of_session(&mut self, session: Session) -> Result<&mut Participant, Refused> {

@@ -13,6 +13,8 @@ pub struct Roster {
     pub speaking: Option<ParticipantId>,
     /// While it is on air.
     pub program: Option<Program>,
+    /// While a producer looks at what comes next; for who directs alone.
+    pub preview: Option<Program>,
     /// How the program is arranged.
     pub layout: String,
 }

@@ -37,7 +37,17 @@ pub trait Audience: Send + Sync + 'static {
         room: &RoomId,
         bearer: Option<&str>,
     ) -> Result<watch::Receiver<Arc<Roster>>, Refused>;
+
+    /// As [`Self::roster`], for who directs the room's program, and may see what comes next.
+    fn roster_of_director(
+        &self,
+        room: &RoomId,
+        bearer: Option<&str>,
+    ) -> Result<watch::Receiver<Arc<Roster>>, Refused>;
 }
+
+/// Instead of a participant: what comes next in the program. Who has it as a name is played by id.
+const PREVIEW: &str = "preview";
 
 #[derive(Clone)]
 struct Whep {
@@ -88,6 +98,7 @@ async fn ask(
 #[derive(Clone, Copy)]
 enum Played {
     Program,
+    Preview,
     Participant(ParticipantId),
 }
 
@@ -118,14 +129,17 @@ async fn play(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let roster = whep
-        .audience
-        .roster(&room, bearer(&headers))
-        .map_err(refused)?;
+    let (audience, token) = (&whep.audience, bearer(&headers));
+    let roster = match participant {
+        Some(PREVIEW) => audience.roster_of_director(&room, token),
+        _ => audience.roster(&room, token),
+    };
+    let roster = roster.map_err(refused)?;
     expect_type(&headers, SDP, "accept-post")?;
     let text = read(body, offer::MAX_OFFER_LEN).await?;
     let offer = Offer::parse(&text).map_err(bad_request)?;
     let (played, tracks) = match participant {
+        Some(PREVIEW) => preview(&roster.borrow())?,
         Some(participant) => published(&roster.borrow(), participant)?,
         None => program(&roster.borrow(), &room)?,
     };
@@ -176,6 +190,15 @@ fn program(roster: &Roster, room: &RoomId) -> Result<(Played, Vec<Published>), P
     })?;
     let tracks = program.published(|| (rand::random(), rand::random()));
     Ok((Played::Program, tracks))
+}
+
+fn preview(roster: &Roster) -> Result<(Played, Vec<Published>), Problem> {
+    let preview = roster.preview.as_ref().ok_or_else(|| {
+        let detail = "there is no preview: PUT /api/v1/rooms/{room}/broadcast/preview begins one";
+        no_such(detail.to_owned())
+    })?;
+    let tracks = preview.published(|| (rand::random(), rand::random()));
+    Ok((Played::Preview, tracks))
 }
 
 /// What the participant publishes now. Their id, or their name where only one has it.
@@ -238,6 +261,10 @@ impl Follow {
                 Played::Program => {
                     let program = roster.program.as_ref();
                     program.and_then(|program| program.source(&wanted.track))
+                }
+                Played::Preview => {
+                    let preview = roster.preview.as_ref();
+                    preview.and_then(|preview| preview.source(&wanted.track))
                 }
                 Played::Participant(participant) => {
                     let track = roster.track(&wanted.track).filter(|(id, track)| {

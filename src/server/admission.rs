@@ -39,6 +39,19 @@ impl Door {
             })
     }
 
+    fn roster_for(
+        &self,
+        room: &RoomId,
+        bearer: Option<&str>,
+        allowed: fn(Role) -> bool,
+    ) -> Result<watch::Receiver<Arc<Roster>>, Refused> {
+        self.claims(room, bearer, allowed)?;
+        let open = self.rooms.find(room);
+        let detail = || format!("nobody publishes in {room} now");
+        let open = open.ok_or_else(|| Refused::NoRoom(detail()))?;
+        Ok(open.roster())
+    }
+
     /// Who comes, by the token's word before their own.
     fn visitor(
         &self,
@@ -112,11 +125,15 @@ impl Audience for Door {
         bearer: Option<&str>,
     ) -> Result<watch::Receiver<Arc<Roster>>, Refused> {
         // Whoever may enter the room at all may play in it.
-        self.claims(room, bearer, |_| true)?;
-        let open = self.rooms.find(room);
-        let detail = || format!("nobody publishes in {room} now");
-        let open = open.ok_or_else(|| Refused::NoRoom(detail()))?;
-        Ok(open.roster())
+        self.roster_for(room, bearer, |_| true)
+    }
+
+    fn roster_of_director(
+        &self,
+        room: &RoomId,
+        bearer: Option<&str>,
+    ) -> Result<watch::Receiver<Arc<Roster>>, Refused> {
+        self.roster_for(room, bearer, Role::may_direct)
     }
 }
 

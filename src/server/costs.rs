@@ -6,6 +6,14 @@ use std::time::Duration;
 
 use crate::room::BroadcastId;
 
+/// What has a child of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Costly {
+    Broadcast(BroadcastId),
+    /// Of what is to come in a broadcast.
+    Preview(BroadcastId),
+}
+
 /// What all broadcasts of this server cost, in cores.
 pub struct Costs {
     limit: f64,
@@ -15,7 +23,7 @@ pub struct Costs {
 #[derive(Default)]
 struct Known {
     /// `None` until it is measured.
-    running: BTreeMap<BroadcastId, Option<f64>>,
+    running: BTreeMap<Costly, Option<f64>>,
     /// Of the last broadcast that was measured.
     last: Option<f64>,
 }
@@ -61,22 +69,24 @@ impl Costs {
         })
     }
 
-    pub fn begin(&self, id: BroadcastId) {
+    pub fn begin(&self, id: Costly) {
         self.known().running.insert(id, None);
     }
 
     /// So much CPU time was used in so much time.
-    pub fn measure(&self, id: BroadcastId, cpu: Duration, time: Duration) {
+    pub fn measure(&self, id: Costly, cpu: Duration, time: Duration) {
         let cores = cpu.as_secs_f64() / time.as_secs_f64().max(0.001);
         let mut known = self.known();
         if let Some(running) = known.running.get_mut(&id) {
             *running = Some(cores);
-            known.last = Some(cores);
+            if let Costly::Broadcast(_) = id {
+                known.last = Some(cores);
+            }
         }
         known.tell();
     }
 
-    pub fn end(&self, id: BroadcastId) {
+    pub fn end(&self, id: Costly) {
         let mut known = self.known();
         known.running.remove(&id);
         known.tell();
@@ -107,7 +117,8 @@ mod tests {
             limit: 1.8,
             known: Mutex::default(),
         };
-        let ids: Vec<BroadcastId> = (0..4).map(|n| BroadcastId(Uuid::from_u128(n))).collect();
+        let id = |n| BroadcastId(Uuid::from_u128(n));
+        let ids: Vec<Costly> = (0..4).map(|n| Costly::Broadcast(id(n))).collect();
         let second = Duration::from_secs(1);
         assert_eq!(costs.admit(), Ok(()));
         costs.begin(ids[0]);
@@ -131,7 +142,7 @@ mod tests {
             limit: 0.1,
             known: Mutex::default(),
         };
-        let id = BroadcastId(Uuid::nil());
+        let id = Costly::Broadcast(BroadcastId(Uuid::nil()));
         costs.begin(id);
         costs.measure(id, Duration::from_secs(1), Duration::from_secs(1));
         assert!(costs.admit().is_err());

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use super::failures::Failures;
 use super::participants;
 use super::rooms::Rooms;
-use crate::control::api::{self, Answer, BroadcastView, ParticipantView, RecordingView, RoomView};
+use crate::control::api::{
+    self, Answer, BroadcastView, ParticipantView, PreviewView, RecordingView, RoomView,
+};
 use crate::control::participants::ParticipantDetail;
-use crate::room::{BroadcastId, Command, ParticipantId, Refused, RoomId};
+use crate::room::{BroadcastId, Command, Direction, ParticipantId, Refused, RoomId};
 use crate::rtc::Rtc;
 use crate::vod::Archive;
 
@@ -82,6 +84,27 @@ impl api::House for House {
     fn direct(&self, id: &RoomId, commands: Vec<Command>) -> Result<(), Refused> {
         let room = self.rooms.find(id).ok_or(Refused::NoSuchParticipant)?;
         room.direct(commands)
+    }
+
+    fn preview(&self, id: &RoomId, directions: Vec<Direction>) -> Result<(), Refused> {
+        let room = self.rooms.find(id).ok_or(Refused::NotLive)?;
+        room.preview(directions)
+    }
+
+    fn previewed(&self, id: &RoomId) -> Option<PreviewView> {
+        let room = self.rooms.find(id)?;
+        room.show(|state, _, _| {
+            let stage = state.preview()?;
+            let participants = state.participants().into_iter();
+            let on_stage = participants.map(|one| one.id).filter(|id| stage.is_on(*id));
+            Some(PreviewView {
+                layout: stage.layout().to_owned(),
+                pinned: stage.pinned(),
+                slate: stage.slate().map(str::to_owned),
+                on_stage: on_stage.collect(),
+                whep: format!("/whep/{id}/preview"),
+            })
+        })
     }
 
     fn layouts(&self) -> Vec<String> {

@@ -1,11 +1,12 @@
 //! Builds the house of its parts and runs it.
 //!
 //! [`serve`] is the way in. Then [`rooms`] (all rooms), [`open_room`] (one of them),
-//! [`broadcast`] (its program on the way to the audience), `realtime` (to who plays it by WHEP), [`admission`] (publishers on the way
+//! `composition` (what of it a program shows), [`broadcast`] (its program on the way to the audience), `preview` (what a producer sees before), `realtime` (to who plays it by WHEP), [`admission`] (publishers on the way
 //! in), `costs` (whether one more broadcast fits), [`settings`] (the table's settings onto each part's own), [`meter`] and [`http`].
 
 mod admission;
 mod broadcast;
+mod composition;
 mod costs;
 mod failures;
 mod house;
@@ -13,6 +14,7 @@ mod http;
 mod meter;
 mod open_room;
 mod participants;
+mod preview;
 mod publisher;
 mod realtime;
 mod recordings;

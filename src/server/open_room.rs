@@ -12,14 +12,17 @@ use tokio::sync::{broadcast, watch};
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use super::broadcast::{Broadcast, Member, Staged, TrackKey};
+use super::broadcast::Broadcast;
+use super::composition::{Composition, Member, Staged, TrackKey};
+use super::costs::Costly;
 use super::failures::Failed;
+use super::preview::Preview;
 use super::tools::Tools;
 use crate::hls::Live;
 use crate::program::{Feed, InputId};
 use crate::room::{
-    BroadcastId, Command, Event, Participant, ParticipantId, Presence, Refused, Role, Room, RoomId,
-    Session, TrackNumber, TrackSource,
+    BroadcastId, Command, Direction, Event, Participant, ParticipantId, Presence, Refused, Role,
+    Room, RoomId, Session, Stage, TrackNumber, TrackSource,
 };
 use crate::rtc::ConnectionId;
 use crate::rtc::core::verdict::Verdict;
@@ -28,9 +31,16 @@ use crate::rtc::roster::{Entry, Roster, RosterTrack};
 use crate::rtc::session::Said;
 
 /// Where each track of one connection goes; empty while nothing is live.
-pub type Routes = Arc<BTreeMap<TrackNumber, Route>>;
+pub type Routes = Arc<BTreeMap<TrackNumber, Vec<Route>>>;
 
-/// One input of the running program.
+/// What is composed of the room: what the audience sees, or what a producer looks at before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bus {
+    Program,
+    Preview,
+}
+
+/// One input of a running program.
 #[derive(Clone)]
 pub struct Route {
     pub feed: Feed,
@@ -76,6 +86,7 @@ struct State {
     /// By which those who attend see and hear the others.
     attending: BTreeMap<Session, ConnectionId>,
     broadcast: Option<Broadcast>,
+    preview: Option<Preview>,
     /// The playlist that is served: of the broadcast, or of the last one for a while.
     live: Option<Arc<Live>>,
     ended_at: Option<Instant>,
@@ -107,6 +118,7 @@ impl OpenRoom {
             connections: BTreeMap::new(),
             attending: BTreeMap::new(),
             broadcast: None,
+            preview: None,
             live: None,
             ended_at: None,
             last_recording: None,
@@ -309,6 +321,16 @@ impl OpenRoom {
             .map(|()| id)
     }
 
+    /// Shows what the program would be with these.
+    pub fn preview(self: &Arc<Self>, directions: Vec<Direction>) -> Result<(), Refused> {
+        let mut state = self.lock();
+        if state.room.broadcast().is_some() && state.preview.is_none() {
+            let admitted = self.tools.costs.admit();
+            admitted.map_err(|refused| Refused::TooCostly(refused.to_string()))?;
+        }
+        self.carry_out(&mut state, Command::Preview(directions))
+    }
+
     pub fn stop_broadcast(self: &Arc<Self>) -> Result<(), Refused> {
         self.carry_out(&mut self.lock(), Command::StopBroadcast)
     }
@@ -329,9 +351,13 @@ impl OpenRoom {
         if state.refused.is_some() {
             self.try_again(&mut state, now);
         }
-        let broadcast = state.broadcast.as_ref();
-        if broadcast.is_some_and(|broadcast| broadcast.has_stayed(now)) {
+        let has_stayed = |composition: &Composition| composition.has_stayed(now);
+        if state.compositions().any(has_stayed) {
             state.route();
+        }
+        let preview = state.preview.as_mut();
+        if preview.is_some_and(|preview| preview.is_forgotten(now)) {
+            let _ = self.carry_out(&mut state, Command::EndPreview);
         }
     }
 
@@ -371,13 +397,10 @@ impl OpenRoom {
         }
     }
 
-    pub fn request_key_frame(&self, input: InputId) {
+    pub fn request_key_frame(&self, bus: Bus, input: InputId) {
         let state = self.lock();
-        let track = state
-            .broadcast
-            .as_ref()
-            .and_then(|broadcast| broadcast.track(input));
-        let Some((session, number)) = track else {
+        let composition = state.composition(bus);
+        let Some((session, number)) = composition.and_then(|of| of.track(input)) else {
             return;
         };
         if let Some(id) = state.connections.get(&session).and_then(|c| c.id) {
@@ -388,9 +411,8 @@ impl OpenRoom {
     /// The program crashes for an input, and goes on without it.
     pub fn keep_out(self: &Arc<Self>, input: InputId) {
         let mut state = self.lock();
-        let broadcast = state.broadcast.as_ref();
-        let track = broadcast.and_then(|broadcast| broadcast.track(input));
-        if let Some((session, number)) = track {
+        let composition = state.composition(Bus::Program);
+        if let Some((session, number)) = composition.and_then(|of| of.track(input)) {
             let keep_out = Command::KeepOut { session, number };
             let _ = self.carry_out(&mut state, keep_out);
         }
@@ -473,7 +495,7 @@ impl OpenRoom {
                         .handle(Command::StartBroadcast(id), Instant::now());
                 }
                 Event::BroadcastStarted(id) => {
-                    self.tools.costs.begin(id);
+                    self.tools.costs.begin(Costly::Broadcast(id));
                     state.refused = None;
                     let broadcast = Broadcast::start(id, self.clone(), &self.tools);
                     state.live = Some(broadcast.live());
@@ -504,8 +526,13 @@ impl OpenRoom {
                 | Event::Pinned(_)
                 | Event::StageChanged { .. } => {}
                 Event::OrderChanged => {
-                    if let Some(broadcast) = &mut state.broadcast {
-                        broadcast.arrange_anew();
+                    let compositions = state.compositions_mut();
+                    compositions.for_each(Composition::arrange_anew);
+                }
+                Event::PreviewChanged { on: false } => state.preview = None,
+                Event::PreviewChanged { on: true } => {
+                    if let (None, Some(of)) = (&state.preview, state.room.broadcast()) {
+                        state.preview = Some(Preview::start(of, self.clone(), &self.tools));
                     }
                 }
             }
@@ -565,6 +592,7 @@ impl State {
             participants: self.room.participants().into_iter().map(entry).collect(),
             speaking: self.room.speaking(),
             program: self.broadcast.as_ref().map(Broadcast::program),
+            preview: self.preview.as_ref().map(Preview::tracks),
             layout: self.room.stage().layout().to_owned(),
         }
     }
@@ -572,47 +600,67 @@ impl State {
     /// Whether the program has a track in so small a tile, or ready for one, that a lower layer
     /// serves it.
     fn is_small_in_program(&self, key: TrackKey) -> bool {
-        let broadcast = self.broadcast.as_ref();
-        broadcast.is_some_and(|broadcast| {
-            broadcast.input(key).is_some() && broadcast.shown_px(key) < SMALL_PX
-        })
+        let composition = self.composition(Bus::Program);
+        composition.is_some_and(|of| of.input(key).is_some() && of.shown_px(key) < SMALL_PX)
+    }
+
+    fn composition(&self, bus: Bus) -> Option<&Composition> {
+        match bus {
+            Bus::Program => self.broadcast.as_ref().map(Broadcast::composition),
+            Bus::Preview => self.preview.as_ref().map(Preview::composition),
+        }
+    }
+
+    fn compositions(&self) -> impl Iterator<Item = &Composition> {
+        let buses = [Bus::Program, Bus::Preview].into_iter();
+        buses.filter_map(|bus| self.composition(bus))
+    }
+
+    fn compositions_mut(&mut self) -> impl Iterator<Item = &mut Composition> {
+        let program = self.broadcast.as_mut().map(Broadcast::composition_mut);
+        let preview = self.preview.as_mut().map(Preview::composition_mut);
+        program.into_iter().chain(preview)
     }
 
     /// Makes the program's inputs agree with the room, and tells each connection where its
     /// packets go.
     fn route(&mut self) {
-        let Some(broadcast) = &mut self.broadcast else {
-            for connection in self.connections.values() {
-                connection.send(Routes::default());
-            }
-            return;
-        };
-        let stage = self.room.stage();
-        let cast: Vec<Member> = self
-            .room
-            .participants()
-            .into_iter()
-            .filter(|participant| stage.is_on(participant.id))
-            .filter_map(|participant| member(participant, &self.connections))
-            .map(|member| Member {
-                is_featured: stage.featured() == Some(member.participant),
-                ..member
-            })
-            .collect();
-        broadcast.put_on_stage(&cast, stage);
+        if let Some(broadcast) = &mut self.broadcast {
+            let stage = self.room.stage();
+            let cast = cast(&self.room, stage, &self.connections);
+            broadcast.composition_mut().put_on_stage(&cast, stage);
+        }
+        if let Some((preview, stage)) = self.preview.as_mut().zip(self.room.preview()) {
+            let cast = cast(&self.room, &stage, &self.connections);
+            preview.composition_mut().put_on_stage(&cast, &stage);
+        }
         for (session, connection) in &self.connections {
-            let routes = connection.tracks.keys().filter_map(|number| {
+            let routes = connection.tracks.keys().map(|number| {
                 let key = (*session, *number);
-                let route = Route {
-                    feed: broadcast.feed().clone(),
-                    input: broadcast.input(key)?,
-                    shown_px: broadcast.shown_px(key),
-                };
-                Some((*number, route))
+                let routes = self.compositions().filter_map(|composition| {
+                    Some(Route {
+                        feed: composition.feed().clone(),
+                        input: composition.input(key)?,
+                        shown_px: composition.shown_px(key),
+                    })
+                });
+                (*number, routes.collect())
             });
             connection.send(Arc::new(routes.collect()));
         }
     }
+}
+
+/// Who is on a stage, in its order.
+fn cast(room: &Room, stage: &Stage, connections: &BTreeMap<Session, Connection>) -> Vec<Member> {
+    let participants = room.participants().into_iter();
+    let on = participants.filter(|participant| stage.is_on(participant.id));
+    let members = on.filter_map(|participant| member(participant, connections));
+    let cast = members.map(|member| Member {
+        is_featured: stage.featured() == Some(member.participant),
+        ..member
+    });
+    cast.collect()
 }
 
 impl Connection {

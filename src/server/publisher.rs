@@ -39,11 +39,12 @@ impl Publisher {
         }
     }
 
-    fn route(&mut self, track: TrackId) -> Option<&Route> {
+    fn routes(&mut self, track: TrackId) -> &[Route] {
         if self.routes.has_changed().unwrap_or(false) {
             self.current = self.routes.borrow_and_update().clone();
         }
-        self.current.get(&TrackNumber(track.0))
+        let routes = self.current.get(&TrackNumber(track.0));
+        routes.map_or(&[], Vec::as_slice)
     }
 
     fn started(&mut self, info: TrackInfo) {
@@ -59,11 +60,11 @@ impl Publisher {
 
     /// The program gets the layer that is nearest to the size at which it shows the picture.
     fn choose(&mut self, track: TrackId, layers: &[LayerInfo]) {
-        let shown_px = self.route(track).map_or(0, |route| route.shown_px);
+        let shown_px = self.routes(track).iter().map(|route| route.shown_px).max();
         let Some(forward) = self.layered.get_mut(&track) else {
             return;
         };
-        let Some(layer) = nearest(layers, shown_px) else {
+        let Some(layer) = nearest(layers, shown_px.unwrap_or(0)) else {
             return;
         };
         forward.want(Some(layer));
@@ -117,8 +118,8 @@ impl Sink for Publisher {
                 Some(rewritten) => rewrite(&packet, &rewritten),
             },
         };
-        if let Some(route) = self.route(track) {
-            route.feed.rtp(route.input, packet.arrival, rewritten);
+        for Route { feed, input, .. } in self.routes(track) {
+            feed.rtp(*input, packet.arrival, rewritten.clone());
         }
     }
 
@@ -128,8 +129,9 @@ impl Sink for Publisher {
             Some(forward) if forward.current() != Some(report.layer) => None,
             Some(forward) => forward.timestamp(report.rtp),
         };
-        if let (Some(rtp), Some(route)) = (rtp, self.route(track)) {
-            route.feed.sender_report(route.input, report.ntp, rtp);
+        let Some(rtp) = rtp else { return };
+        for Route { feed, input, .. } in self.routes(track) {
+            feed.sender_report(*input, report.ntp, rtp);
         }
     }
 }

@@ -30,10 +30,23 @@ const CHROMIUM_FLAGS = [
   "--use-fake-device-for-media-stream",
 ];
 
+/** What is to be done at a test's end, the last first: a process goes before its folder. */
+const ends = new WeakMap();
+
+function atEnd(t, act) {
+  const acts = ends.get(t) ?? [];
+  acts.push(act);
+  if (ends.has(t)) return;
+  ends.set(t, acts);
+  t.after(async () => {
+    for (const act of acts.reverse()) await act();
+  });
+}
+
 /** A folder that is gone after the test. */
 export async function folder(t, name) {
   const path = await mkdtemp(join(tmpdir(), `amphi-${name}-`));
-  t.after(() => rm(path, { recursive: true, force: true, maxRetries: 5 }));
+  atEnd(t, () => rm(path, { recursive: true, force: true, maxRetries: 5 }));
   return path;
 }
 
@@ -74,7 +87,7 @@ export async function serve(t, { data, http = "127.0.0.1:0", rtc = "127.0.0.1:0"
     await exited;
     clearTimeout(limit);
   };
-  t.after(() => leave("SIGTERM"));
+  atEnd(t, () => leave("SIGTERM"));
 
   const base = await new Promise((resolve, reject) => {
     const limit = setTimeout(() => reject(new Error(`the server was not ready in time:\n${told.join("\n")}`)), READY_LIMIT_MS);
@@ -94,11 +107,16 @@ export async function serve(t, { data, http = "127.0.0.1:0", rtc = "127.0.0.1:0"
   return { base, dir, told, pid: child.pid, kill: () => leave("SIGKILL"), stop: () => leave("SIGTERM") };
 }
 
-/** The pipeline's process of a server. */
-export async function childOf(pid) {
+/** The pipelines' processes of a server. */
+export async function childrenOf(pid) {
   const tasks = await readdir(`/proc/${pid}/task`);
   const lists = await Promise.all(tasks.map((task) => readFile(`/proc/${pid}/task/${task}/children`, "utf8").catch(() => "")));
-  const child = Number(lists.join(" ").trim().split(/\s+/)[0]);
+  return lists.join(" ").split(/\s+/).filter(Boolean).map(Number);
+}
+
+/** The only one. */
+export async function childOf(pid) {
+  const [child] = await childrenOf(pid);
   if (!child) throw new Error("the server has no child");
   return child;
 }
@@ -132,7 +150,7 @@ export async function browser(t, options = {}) {
     ...rest,
   });
   profiles.set(context, profile);
-  t.after(() => context.close());
+  atEnd(t, () => context.close());
   return context;
 }
 

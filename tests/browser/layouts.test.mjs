@@ -2,14 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { COLOURS, publish, whose } from "./colours.mjs";
 import { browser, open, serve, until, untilMoving } from "./harness.mjs";
 
-/** Each publisher's own, far enough from each other to be told after an encoder. */
-const COLOURS = [
-  [230, 20, 20], [20, 200, 20], [30, 30, 230], [230, 230, 20], [20, 210, 210],
-  [220, 20, 220], [240, 130, 20], [10, 90, 60], [120, 40, 160],
-];
-const MOST_OFF = 60;
 /** Of all points looked at; fewer are where two pictures meet, or letters. */
 const LEAST_SEEN = 4;
 
@@ -22,34 +17,6 @@ function barsOf(one) {
   return [...bits, ...bits.map((bit) => 1 - bit)];
 }
 
-/** Publishes a picture of one colour, which moves a little, by WHIP; ends with the page. */
-function publish({ base, name, colour, bars, code }) {
-  const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 180 });
-  const context = canvas.getContext("2d");
-  let beat = 0;
-  setInterval(() => {
-    context.fillStyle = `rgb(${colour})`;
-    context.fillRect(0, 0, 320, 180);
-    bars.forEach((bar, at) => {
-      context.fillStyle = bar ? "white" : "#555";
-      const width = (320 * code.width) / bars.length;
-      context.fillRect(320 * code.left + at * width, 180 * code.top, width, 180 * code.height);
-    });
-    context.fillStyle = "black";
-    context.fillRect(8 * (beat++ % 10), 172, 8, 8);
-  }, 125);
-  return (async () => {
-    const pc = new RTCPeerConnection();
-    (window.publishing ??= []).push(pc);
-    pc.addTransceiver(canvas.captureStream(8).getVideoTracks()[0], { direction: "sendonly", sendEncodings: [{ maxBitrate: 150_000 }] });
-    await pc.setLocalDescription();
-    const answer = await fetch(`${base}/whip/show?name=${name}&identity=${name}`, {
-      method: "POST", body: pc.localDescription.sdp, headers: { "content-type": "application/sdp" },
-    });
-    await pc.setRemoteDescription({ type: "answer", sdp: await answer.text() });
-  })();
-}
-
 /** Colours of the picture at these points, as shares of its width and height. */
 function look(page, points) {
   return page.evaluate((points) => {
@@ -60,13 +27,6 @@ function look(page, points) {
     context.drawImage(video, 0, 0, width, height);
     return points.map(([x, y]) => [...context.getImageData(x * width, y * height, 1, 1).data].slice(0, 3));
   }, points);
-}
-
-/** Whose colour this is; -1: nobody's. */
-function whose(seen) {
-  const off = COLOURS.map((colour) => Math.hypot(...colour.map((value, at) => value - seen[at])));
-  const nearest = off.indexOf(Math.min(...off));
-  return off[nearest] < MOST_OFF ? nearest : -1;
 }
 
 /** Where the bars of a picture are that fills a tile: of its sides, 70 % stay at least. */

@@ -31,7 +31,7 @@ const shareScreen = element<HTMLButtonElement>("share-screen");
 const meter = new Meter(element("meter"));
 const place = new ScreenPlace();
 const stage = new Stage(element("stage"));
-const direct = new Direct(element("direct"), room, new Api({ token: token() }));
+const direct = new Direct(element("direct"), room, new Api({ token: token() }), token());
 const chat = new Chat(element("chat"), (text) => session?.say("chat", text));
 
 let stream: MediaStream | null = null;

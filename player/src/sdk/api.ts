@@ -15,6 +15,16 @@ export interface Room {
   last_recording: string | null;
 }
 
+/** What a program would be, before it is taken live. */
+export interface Preview {
+  layout: string;
+  pinned: string | null;
+  slate: string | null;
+  on_stage: string[];
+  /** Where it is played. */
+  whep: string;
+}
+
 export interface Recording {
   id: string;
   room: string;
@@ -56,6 +66,24 @@ export class Api {
     return this.call("PATCH", `/api/v1/rooms/${encodeURIComponent(room)}/broadcast`, change);
   }
 
+  /** Begins a preview of the program with these changes, or shows others in it. */
+  preview(room: string, change: { layout?: string; pinned?: string | null; slate?: string | null }): Promise<Preview> {
+    return this.call("PUT", this.previewOf(room), change);
+  }
+
+  /** Makes the program what the preview shows. */
+  take(room: string): Promise<Room> {
+    return this.call("POST", `${this.previewOf(room)}/take`);
+  }
+
+  async endPreview(room: string): Promise<void> {
+    await this.call("DELETE", this.previewOf(room));
+  }
+
+  private previewOf(room: string): string {
+    return `/api/v1/rooms/${encodeURIComponent(room)}/broadcast/preview`;
+  }
+
   async recordings(): Promise<Recording[]> {
     return (await this.get<{ items: Recording[] }>("/api/v1/recordings")).items;
   }
@@ -83,6 +111,6 @@ export class Api {
       throw Problem.unreachable();
     }
     if (!response.ok) throw await Problem.from(response);
-    return response.json() as Promise<T>;
+    return (response.status === 204 ? undefined : response.json()) as Promise<T>;
   }
 }

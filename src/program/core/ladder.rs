@@ -39,6 +39,9 @@ pub struct Encoder {
     pub caps: String,
 }
 
+/// As high as a preview is at most.
+const PREVIEW_PX: u32 = 360;
+
 /// Renditions at most; each costs an encoder.
 const MAX_RENDITIONS: usize = 6;
 
@@ -83,6 +86,26 @@ struct LadderFile {
     fps: u32,
     video: Vec<VideoRendition>,
     audio: AudioRendition,
+}
+
+impl Ladder {
+    /// One small picture, and the sound.
+    pub fn preview(&self) -> Self {
+        let smallest = self.video.iter().min_by_key(|video| video.height_px);
+        let video = smallest.map(|video| match video.height_px > PREVIEW_PX {
+            false => video.clone(),
+            true => VideoRendition {
+                // Even, as chroma needs it.
+                width_px: (video.width_px * PREVIEW_PX / video.height_px).next_multiple_of(2),
+                height_px: PREVIEW_PX,
+                ..video.clone()
+            },
+        });
+        Self {
+            video: video.into_iter().collect(),
+            ..self.clone()
+        }
+    }
 }
 
 impl Encoder {

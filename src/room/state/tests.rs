@@ -308,11 +308,11 @@ proptest! {
 fn a_slate_is_short_and_passthrough_is_told_once() {
     let (mut room, now) = (room(), Instant::now());
     for command in [
-        Command::SetSlate(Some("Back soon".into())),
-        Command::SetSlate(Some("Back soon".into())),
+        Command::Direct(Direction::Slate(Some("Back soon".into()))),
+        Command::Direct(Direction::Slate(Some("Back soon".into()))),
         Command::SetPassthrough(true),
         Command::SetPassthrough(true),
-        Command::SetSlate(None),
+        Command::Direct(Direction::Slate(None)),
     ] {
         room.handle(command, now).expect("done");
     }
@@ -325,7 +325,7 @@ fn a_slate_is_short_and_passthrough_is_told_once() {
         ]
     );
     for bad in [String::new(), "  ".into(), "x".repeat(121)] {
-        let refused = room.handle(Command::SetSlate(Some(bad)), now);
+        let refused = room.handle(Command::Direct(Direction::Slate(Some(bad))), now);
         assert_eq!(refused, Err(Refused::BadSlate));
     }
 }
@@ -339,16 +339,16 @@ fn a_producer_directs_layout_stage_and_order() {
             .expect("here");
     }
     events(&mut room);
-    room.handle(Command::SetLayout("solo".into()), now)
+    room.handle(Command::Direct(Direction::Layout("solo".into())), now)
         .expect("known");
-    room.handle(Command::SetLayout("solo".into()), now)
+    room.handle(Command::Direct(Direction::Layout("solo".into())), now)
         .expect("the same, which is no news");
-    room.handle(Command::Pin(Some(participant(2))), now)
+    room.handle(Command::Direct(Direction::Pin(Some(participant(2)))), now)
         .expect("here");
-    let off = Command::PutOnStage {
+    let off = Command::Direct(Direction::Put {
         participant: participant(3),
         on: false,
-    };
+    });
     room.handle(off, now).expect("here");
     let to_the_front = Command::Move {
         participant: participant(3),
@@ -378,12 +378,12 @@ fn a_producer_directs_layout_stage_and_order() {
     );
     assert!(events(&mut room).contains(&Event::Pinned(None)));
     let refused = [
-        Command::SetLayout("none".into()),
-        Command::Pin(Some(participant(9))),
-        Command::PutOnStage {
+        Command::Direct(Direction::Layout("none".into())),
+        Command::Direct(Direction::Pin(Some(participant(9)))),
+        Command::Direct(Direction::Put {
             participant: participant(9),
             on: true,
-        },
+        }),
         Command::Move {
             participant: participant(9),
             place: 0,
@@ -395,6 +395,78 @@ fn a_producer_directs_layout_stage_and_order() {
             .all(|command| room.handle(command, now).is_err())
     );
     assert_eq!(events(&mut room), []);
+}
+
+#[test]
+fn a_producer_sees_what_would_be_and_takes_it_as_one_change() {
+    let (mut room, now) = (room(), Instant::now());
+    let solo = || Direction::Layout("solo".into());
+    let preview = |directions: &[Direction]| Command::Preview(directions.to_vec());
+    assert_eq!(
+        room.handle(preview(&[solo()]), now),
+        Err(Refused::NotLive),
+        "nothing is shown that it could be compared to"
+    );
+    for n in 1..=2 {
+        room.handle(join(n, None), now).expect("joined");
+        room.handle(Command::Connected(Session(n)), now)
+            .expect("here");
+    }
+    room.handle(Command::StartBroadcast(broadcast(1)), now)
+        .expect("not live yet");
+    events(&mut room);
+    assert_eq!(room.handle(Command::Take, now), Err(Refused::NoPreview));
+    let next = [
+        solo(),
+        Direction::Pin(Some(participant(2))),
+        Direction::Put {
+            participant: participant(1),
+            on: false,
+        },
+    ];
+    room.handle(preview(&next), now).expect("good");
+    room.handle(preview(&next), now).expect("no news");
+    assert_eq!(events(&mut room), [Event::PreviewChanged { on: true }]);
+    let shown = room.preview().expect("there is one");
+    assert_eq!((shown.layout(), room.stage().layout()), ("solo", "grid"));
+    assert!(!shown.is_on(participant(1)) && room.stage().is_on(participant(1)));
+
+    let bad = [solo(), Direction::Layout("none".into())];
+    assert!(room.handle(preview(&bad), now).is_err());
+    assert_eq!(room.preview(), Some(shown.clone()), "as it was");
+
+    room.handle(Command::Take, now).expect("there is one");
+    assert_eq!(
+        events(&mut room),
+        [
+            Event::LayoutChanged("solo".into()),
+            Event::Pinned(Some(participant(2))),
+            Event::StageChanged {
+                participant: participant(1),
+                on: false
+            },
+        ]
+    );
+    assert_eq!(room.preview().as_ref(), Some(room.stage()));
+
+    room.handle(preview(&[Direction::Pin(Some(participant(1)))]), now)
+        .expect("here");
+    room.handle(Command::Left(Session(1)), now).expect("here");
+    assert_eq!(
+        room.preview().and_then(|stage| stage.pinned()),
+        Some(participant(2)),
+        "nobody waits for who is gone"
+    );
+    events(&mut room);
+    room.handle(Command::StopBroadcast, now).expect("live");
+    assert_eq!(
+        events(&mut room),
+        [
+            Event::PreviewChanged { on: false },
+            Event::BroadcastStopped(broadcast(1)),
+        ]
+    );
+    assert_eq!(room.preview(), None);
 }
 
 #[test]
