@@ -10,6 +10,9 @@ use super::motion::{Motion, Transition};
 use crate::program::core::layout::Tile;
 use crate::program::core::layout::card::{Card, SLATE_HEIGHT};
 
+/// The mixer shows a frame for as long as it lasts, and each new one wakes four threads for nothing.
+const RATE: &str = "1/1";
+
 /// What is written, in which size: another size is another card.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Look {
@@ -41,7 +44,6 @@ impl CardBranch {
     pub fn new(
         card: &Card,
         tile: &Tile,
-        fps: u32,
         pipeline: &gst::Pipeline,
         mixer: &gst::Element,
         transition: Transition,
@@ -51,10 +53,8 @@ impl CardBranch {
             tile.width_px, tile.height_px
         );
         let bin = match card {
-            Card::Backdrop(file) => picture(file, &caps, fps)?,
-            Card::Name(_) | Card::Initials(_) | Card::Slate(_) => {
-                letters(card, tile, &format!("{caps},framerate={fps}/1"))?
-            }
+            Card::Backdrop(file) => picture(file, &caps)?,
+            Card::Name(_) | Card::Initials(_) | Card::Slate(_) => letters(card, tile, &caps)?,
         };
         let end = bin.by_name("out").context("no end")?;
         let end = end.static_pad("src").context("no source pad")?;
@@ -128,7 +128,7 @@ fn letters(card: &Card, tile: &Tile, caps: &str) -> anyhow::Result<gst::Bin> {
         "videotestsrc name=plain pattern=solid-color num-buffers=1 ! {caps} \
          ! textoverlay name=letters halignment=center valignment=center line-alignment=center auto-resize=false \
            wrap-mode=none draw-shadow=false draw-outline=false \
-         ! imagefreeze ! queue name=out max-size-buffers=2",
+         ! imagefreeze ! video/x-raw,framerate={RATE} ! queue name=out max-size-buffers=2",
     );
     // Only the end is the bin's own: a text pad of textoverlay would be waited for.
     let bin = gst::parse::bin_from_description(&description, false)?;
@@ -142,14 +142,14 @@ fn letters(card: &Card, tile: &Tile, caps: &str) -> anyhow::Result<gst::Bin> {
 }
 
 /// A file's picture, as large as it is to be shown.
-fn picture(file: &Path, caps: &str, fps: u32) -> anyhow::Result<gst::Bin> {
+fn picture(file: &Path, caps: &str) -> anyhow::Result<gst::Bin> {
     let is_png = file
         .extension()
         .is_some_and(|ending| ending.eq_ignore_ascii_case("png"));
     let decoder = if is_png { "pngdec" } else { "jpegdec" };
     let description = format!(
         "filesrc name=file ! {decoder} ! videoconvert ! videoscale add-borders=false ! {caps} \
-         ! imagefreeze ! video/x-raw,framerate={fps}/1 ! queue name=out max-size-buffers=2"
+         ! imagefreeze ! video/x-raw,framerate={RATE} ! queue name=out max-size-buffers=2"
     );
     let bin = gst::parse::bin_from_description(&description, false)?;
     let source = bin.by_name("file").context("no file")?;

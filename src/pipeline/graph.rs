@@ -72,7 +72,6 @@ pub struct Graph {
     cards: Vec<CardBranch>,
     /// As 0xRRGGBB.
     background: Arc<AtomicU32>,
-    fps: u32,
     canvas_px: (u32, u32),
     /// By rendition.
     payloaded: BTreeMap<String, Payloaded>,
@@ -177,7 +176,6 @@ impl Graph {
             position,
             cards: Vec::new(),
             background,
-            fps: ladder.fps,
             canvas_px: ladder.canvas_px(),
             payloaded,
             top: top.name.clone(),
@@ -378,7 +376,7 @@ impl Graph {
                 continue;
             }
             let (pipeline, mixer) = (&self.pipeline, &self.compositor);
-            match CardBranch::new(card, tile, self.fps, pipeline, mixer, transition) {
+            match CardBranch::new(card, tile, pipeline, mixer, transition) {
                 Ok(branch) => self.cards.push(branch),
                 // A name that is not shown is no reason to end the program.
                 Err(error) => eprintln!("{card:?} is left out: {error:#}"),
