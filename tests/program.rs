@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -87,6 +88,59 @@ fn sound_and_picture_stay_together() {
             .fold(0.0, |worst: f64, skew| worst.max(skew.abs()));
         assert!(worst < MAX_SKEW_MS, "{codec}: {skews:.0?} ms");
     }
+}
+
+/// As a voice rises and falls, and far from the microphone.
+const MURMUR: &str =
+    "0.02*(0.5+0.5*sin(6*PI*t))*(sin(360*PI*t)+0.7*sin(720*PI*t)+0.5*sin(1440*PI*t))";
+
+#[test]
+fn a_quiet_voice_is_louder_where_that_is_asked_and_else_as_it_came() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = tempfile::tempdir().expect("a folder");
+    let film = folder.path().join("murmur.mp4");
+    let sound = format!("aevalsrc='{MURMUR}':s=48000:d=10");
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", &sound])
+        .args(["-f", "lavfi", "-i", "testsrc=size=320x180:rate=30"])
+        .args(["-c:v", "libx264", "-preset", "ultrafast", "-g", "30"])
+        .args(["-pix_fmt", "yuv420p", "-c:a", "aac", "-shortest"])
+        .arg(&film)
+        .status();
+    assert!(made.expect("ffmpeg").success());
+    let came = level_db(&film.to_string_lossy());
+    let settings = [("false", -1.5..1.5), ("true", 4.0..15.0)];
+    let runs = settings.map(|(gain, expected)| {
+        let server = Server::start_with(&[], &[("AMPHI_PROGRAM_AUTO_GAIN", gain)]);
+        let publisher = Command::new(env!("CARGO_BIN_EXE_amphi"))
+            .arg("publish")
+            .arg(&film)
+            .args(["--once", "--whip", &server.url("/whip/show")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        (server, publisher.expect("the publisher"), gain, expected)
+    });
+    for (server, mut publisher, gain, expected) in runs {
+        assert!(publisher.wait().expect("left").success());
+        let id = the_recording(&server);
+        let went = level_db(&server.url(&format!("/vod/{id}/index.m3u8"))) - came;
+        println!("with auto_gain {gain} the voice is louder by {went:.1} dB");
+        assert!(expected.contains(&went), "auto_gain {gain}: {went:.1} dB");
+    }
+}
+
+/// Of all that is heard, against full scale.
+fn level_db(url: &str) -> f64 {
+    let arguments = ["-map", "0:a:0", "-ac", "1", "-f", "s16le"];
+    let samples = decoded(url, &arguments);
+    let (mut squares, mut count) = (0.0, 0.0);
+    for bytes in samples.chunks_exact(2) {
+        let sample = f64::from(i16::from_le_bytes([bytes[0], bytes[1]])) / 32768.0;
+        squares += sample * sample;
+        count += 1.0;
+    }
+    10.0 * f64::log10(squares / count)
 }
 
 /// Sound and picture are tied by sender reports; those come a moment after the start.
