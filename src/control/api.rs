@@ -468,7 +468,7 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn room_id(text: &str) -> Result<RoomId, Problem> {
+pub(super) fn room_id(text: &str) -> Result<RoomId, Problem> {
     text.parse().map_err(|e: crate::room::id::InvalidRoomId| {
         Problem::new(StatusCode::NOT_FOUND, e.to_string())
     })
@@ -479,7 +479,7 @@ fn no_room(room: &RoomId) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
-fn denied(denied: Denied) -> Problem {
+pub(super) fn denied(denied: Denied) -> Problem {
     match denied {
         Denied::NoToken | Denied::BadToken(_) => {
             Problem::new(StatusCode::UNAUTHORIZED, denied.to_string())

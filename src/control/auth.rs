@@ -110,6 +110,24 @@ impl Authority {
         room: &RoomId,
         allowed: fn(Role) -> bool,
     ) -> Result<Option<Claims>, Denied> {
+        self.check_scope(bearer, |scope| scope.covers(room), allowed)
+    }
+
+    /// As [`Self::check`], for all rooms.
+    pub fn check_everywhere(
+        &self,
+        bearer: Option<&str>,
+        allowed: fn(Role) -> bool,
+    ) -> Result<Option<Claims>, Denied> {
+        self.check_scope(bearer, |scope| *scope == Scope::AnyRoom, allowed)
+    }
+
+    fn check_scope(
+        &self,
+        bearer: Option<&str>,
+        covers: impl Fn(&Scope) -> bool,
+        allowed: fn(Role) -> bool,
+    ) -> Result<Option<Claims>, Denied> {
         let Authority::Secret(keys) = self else {
             return Ok(None);
         };
@@ -117,7 +135,7 @@ impl Authority {
         let claims = keys
             .verify(token)
             .map_err(|e| Denied::BadToken(e.to_string()))?;
-        if !claims.room.covers(room) {
+        if !covers(&claims.room) {
             return Err(Denied::OtherRoom);
         }
         if !allowed(claims.role) {

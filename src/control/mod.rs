@@ -1,7 +1,10 @@
 //! WHO MAY, and the API that producers and pages use.
 //!
-//! Read [`auth`] (tokens and what they allow), then [`api`] (the routes).
+//! Read [`auth`] (tokens and what they allow), then [`api`] (the routes) and [`events`] (what happens,
+//! as it happens, out of a [`journal`]).
 
 pub mod api;
 pub mod auth;
+pub mod events;
+pub mod journal;
 pub mod participants;

@@ -14,6 +14,7 @@ use super::open_room::{Bus, OpenRoom};
 use super::realtime::Realtime;
 use super::settings;
 use super::tools::Tools;
+use crate::control::events::Happened;
 use crate::hls::{self, ClosedSegment, Live};
 use crate::program::{self, Program};
 use crate::room::{BroadcastId, Command};
@@ -189,6 +190,11 @@ impl Work {
         if self.is_shed.swap(is_shed, Ordering::Relaxed) == is_shed {
             return;
         }
+        let happened = Happened::BroadcastShed {
+            broadcast: self.id,
+            shed: is_shed,
+        };
+        self.tools.news.tell(self.room.id(), happened);
         let broadcasts = metrics::gauge!(crate::metrics::SHED);
         match is_shed {
             true => broadcasts.increment(1.0),

@@ -18,6 +18,7 @@ use super::costs::Costly;
 use super::failures::Failed;
 use super::preview::Preview;
 use super::tools::Tools;
+use crate::control::events::Happened;
 use crate::hls::Live;
 use crate::program::{Feed, InputId};
 use crate::room::{
@@ -392,8 +393,10 @@ impl OpenRoom {
     pub fn broadcast_ended(&self, recording: Option<BroadcastId>) {
         let mut state = self.lock();
         state.ended_at = Some(Instant::now());
-        if recording.is_some() {
-            state.last_recording = recording;
+        if let Some(recording) = recording {
+            state.last_recording = Some(recording);
+            let completed = Happened::RecordingCompleted { recording };
+            self.tools.news.tell(&self.id, completed);
         }
     }
 
@@ -471,6 +474,9 @@ impl OpenRoom {
                 // Chatter, several times a minute.
                 Event::SpeakerChanged(_) => debug!(room = %self.id, ?event, "room"),
                 event => info!(room = %self.id, ?event, "room"),
+            }
+            if let Some(happened) = Happened::of(&event, &state.room) {
+                self.tools.news.tell(&self.id, happened);
             }
             match event {
                 Event::ParticipantReturned {

@@ -24,6 +24,7 @@ use super::tools::Tools;
 use super::{http, settings};
 use crate::config::{Config, LogFormat};
 use crate::control::auth::Authority;
+use crate::control::events::News;
 use crate::problem::Problem;
 use crate::program::ProgramSettings;
 use crate::program::core::wire::Abilities;
@@ -74,12 +75,14 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let layouts: Vec<_> = program.layouts.iter().map(|l| l.name.clone()).collect();
         let codecs = codecs(&mut program).await?;
         let failures = Arc::new(Failures::default());
+        let news = Arc::new(News::default());
         let tools = Arc::new(Tools {
             room: settings::room(&config, layouts.clone()),
             max_rooms: config.room.max_rooms,
             ended_for: config.hls.ended_for,
             rtc: rtc.clone(),
             failures: failures.clone(),
+            news: news.clone(),
             program,
             costs: Costs::new(config.program.max_cpu_percent),
             broadcasts: TaskTracker::new(),
@@ -110,7 +113,8 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             .merge(rtc::whip::routes(door.clone(), rtc.clone(), whip.clone()))
             .merge(rtc::whep::routes(door.clone(), rtc.clone(), whip.clone()))
             .merge(rtc::session::routes(door, rtc.clone(), session))
-            .merge(control::api::routes(house, authority))
+            .merge(control::api::routes(house, authority.clone()))
+            .merge(control::events::routes(news.clone(), authority))
             .merge(archive.map(vod::routes).unwrap_or_default())
             .merge(web::routes())
             .route("/healthz", get(|| async { "ok\n" }))
@@ -144,6 +148,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         keeping.abort();
         metering.abort();
         testing.abort();
+        news.close();
         stop_http.cancel();
         let _ = serving.await;
         info!("left in order");

@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use super::costs::Costs;
 use super::failures::Failures;
 
+use crate::control::events::News;
 use crate::{hls, program, room, rtc, vod};
 
 pub struct Tools {
@@ -17,6 +18,7 @@ pub struct Tools {
     pub ended_for: Duration,
     pub rtc: rtc::Rtc,
     pub failures: Arc<Failures>,
+    pub news: Arc<News>,
     pub program: program::ProgramSettings,
     pub costs: Costs,
     /// The tasks of all broadcasts, from their start until they are in their recordings.

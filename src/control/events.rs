@@ -1,0 +1,379 @@
+//! `/api/v1/events`: what happens in the rooms, as it happens, by Server-Sent Events (WHATWG HTML
+//! §9.2). Who comes back with `Last-Event-ID` gets what they missed.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use chrono::{DateTime, Utc};
+use futures::{Stream, StreamExt, stream};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::api::{bearer, denied, room_id};
+use super::auth::{Authority, Claims};
+use super::journal::Journal;
+use crate::problem::Problem;
+use crate::room::{
+    BroadcastId, Event, MediaKind, ParticipantId, Role, Room, RoomId, TrackNumber, TrackSource,
+};
+
+/// Kept for who comes back: some hours of a busy server.
+const KEPT: usize = 20_000;
+/// Streams at most; each costs a connection and little else.
+const MAX_STREAMS: usize = 1_000;
+/// Read from the journal under its lock.
+const AT_ONCE: usize = 100;
+/// Proxies cut what is silent for longer.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What happened in a room, as producers are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type")]
+pub enum Happened {
+    #[serde(rename = "participant.joined")]
+    ParticipantJoined {
+        participant: ParticipantId,
+        name: Option<String>,
+        role: Option<Role>,
+    },
+    /// By another connection.
+    #[serde(rename = "participant.returned")]
+    ParticipantReturned { participant: ParticipantId },
+    /// Vanished without a word, and may come back.
+    #[serde(rename = "participant.away")]
+    ParticipantAway { participant: ParticipantId },
+    #[serde(rename = "participant.left")]
+    ParticipantLeft { participant: ParticipantId },
+    #[serde(rename = "track.started")]
+    TrackStarted {
+        participant: ParticipantId,
+        track: TrackNumber,
+        kind: MediaKind,
+        source: TrackSource,
+    },
+    #[serde(rename = "track.muted")]
+    TrackMuted {
+        participant: ParticipantId,
+        track: TrackNumber,
+        muted: bool,
+    },
+    /// It crashed the program twice.
+    #[serde(rename = "track.kept_out")]
+    TrackKeptOut {
+        participant: ParticipantId,
+        track: TrackNumber,
+    },
+    #[serde(rename = "track.ended")]
+    TrackEnded {
+        participant: ParticipantId,
+        track: TrackNumber,
+    },
+    /// `null` after a while of silence.
+    #[serde(rename = "speaker.changed")]
+    SpeakerChanged { participant: Option<ParticipantId> },
+    #[serde(rename = "layout.changed")]
+    LayoutChanged { layout: String },
+    #[serde(rename = "passthrough.changed")]
+    PassthroughChanged { passthrough: bool },
+    #[serde(rename = "slate.changed")]
+    SlateChanged { slate: Option<String> },
+    #[serde(rename = "pinned.changed")]
+    PinnedChanged { participant: Option<ParticipantId> },
+    #[serde(rename = "stage.changed")]
+    StageChanged {
+        participant: ParticipantId,
+        on_stage: bool,
+    },
+    #[serde(rename = "order.changed")]
+    OrderChanged,
+    #[serde(rename = "preview.changed")]
+    PreviewChanged { open: bool },
+    #[serde(rename = "broadcast.started")]
+    BroadcastStarted { broadcast: BroadcastId },
+    #[serde(rename = "broadcast.stopped")]
+    BroadcastStopped { broadcast: BroadcastId },
+    /// The largest rendition shows the next smaller one, for the machine is too busy for both.
+    #[serde(rename = "broadcast.shed")]
+    BroadcastShed { broadcast: BroadcastId, shed: bool },
+    /// It can be played.
+    #[serde(rename = "recording.completed")]
+    RecordingCompleted { recording: BroadcastId },
+}
+
+impl Happened {
+    /// `None` of what is between the room and the server alone.
+    pub fn of(event: &Event, room: &Room) -> Option<Self> {
+        let who = |id: ParticipantId| room.participants().into_iter().find(|one| one.id == id);
+        Some(match event.clone() {
+            Event::ParticipantJoined { participant } => Self::ParticipantJoined {
+                participant,
+                name: who(participant).map(|one| one.name.clone()),
+                role: who(participant).map(|one| one.role),
+            },
+            Event::ParticipantReturned { participant, .. } => {
+                Self::ParticipantReturned { participant }
+            }
+            Event::ParticipantAway { participant } => Self::ParticipantAway { participant },
+            Event::ParticipantLeft { participant } => Self::ParticipantLeft { participant },
+            Event::TrackStarted {
+                participant,
+                number,
+                track,
+                ..
+            } => Self::TrackStarted {
+                participant,
+                track: number,
+                kind: track.kind,
+                source: track.source,
+            },
+            Event::TrackMuted {
+                participant,
+                number,
+                muted,
+                ..
+            } => Self::TrackMuted {
+                participant,
+                track: number,
+                muted,
+            },
+            Event::TrackKeptOut {
+                participant,
+                number,
+                ..
+            } => Self::TrackKeptOut {
+                participant,
+                track: number,
+            },
+            Event::TrackEnded {
+                participant,
+                number,
+                ..
+            } => Self::TrackEnded {
+                participant,
+                track: number,
+            },
+            Event::SpeakerChanged(participant) => Self::SpeakerChanged { participant },
+            Event::LayoutChanged(layout) => Self::LayoutChanged { layout },
+            Event::PassthroughChanged(passthrough) => Self::PassthroughChanged { passthrough },
+            Event::SlateChanged(slate) => Self::SlateChanged { slate },
+            Event::Pinned(participant) => Self::PinnedChanged { participant },
+            Event::StageChanged { participant, on } => Self::StageChanged {
+                participant,
+                on_stage: on,
+            },
+            Event::OrderChanged => Self::OrderChanged,
+            Event::PreviewChanged { on } => Self::PreviewChanged { open: on },
+            Event::BroadcastStarted(broadcast) => Self::BroadcastStarted { broadcast },
+            Event::BroadcastStopped(broadcast) => Self::BroadcastStopped { broadcast },
+            Event::ParticipantAttends { .. }
+            | Event::PublishingEnded { .. }
+            | Event::BroadcastDue => return None,
+        })
+    }
+}
+
+/// One entry.
+#[derive(Debug, Serialize)]
+struct Told {
+    at: DateTime<Utc>,
+    room: RoomId,
+    #[serde(flatten)]
+    happened: Happened,
+}
+
+/// Where all rooms tell what happens. Telling never waits for who listens.
+pub struct News {
+    /// Numbers count from the server's start; this tells one start from another.
+    since_ms: u128,
+    journal: Mutex<Journal<Arc<Told>>>,
+    /// `None`: the server leaves.
+    newest: watch::Sender<Option<u64>>,
+    streams: Arc<Semaphore>,
+}
+
+impl Default for News {
+    fn default() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            since_ms: since.unwrap_or_default().as_millis(),
+            journal: Mutex::new(Journal::new(KEPT)),
+            newest: watch::Sender::new(Some(0)),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+        }
+    }
+}
+
+impl News {
+    pub fn tell(&self, room: &RoomId, happened: Happened) {
+        let told = Told {
+            at: Utc::now(),
+            room: room.clone(),
+            happened,
+        };
+        let number = self.journal().push(Arc::new(told));
+        self.newest.send_if_modified(|newest| match newest {
+            Some(newest) if *newest < number => {
+                *newest = number;
+                true
+            }
+            _ => false,
+        });
+    }
+
+    /// Ends all streams; their clients come back to the next server.
+    pub fn close(&self) {
+        self.newest.send_replace(None);
+    }
+
+    fn id(&self, number: u64) -> String {
+        format!("{}-{number}", self.since_ms)
+    }
+
+    /// The number in an id of ours.
+    fn number(&self, id: &str) -> Option<u64> {
+        let (since, number) = id.split_once('-')?;
+        (since.parse() == Ok(self.since_ms)).then(|| number.parse().ok())?
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal<Arc<Told>>> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Clone)]
+struct Events {
+    news: Arc<News>,
+    authority: Authority,
+}
+
+pub fn routes(news: Arc<News>, authority: Authority) -> Router {
+    Router::new()
+        .route("/api/v1/events", get(listen))
+        .with_state(Events { news, authority })
+}
+
+#[derive(Debug, Deserialize)]
+struct Filter {
+    /// Of this room alone; else of all, for who holds a token for all.
+    room: Option<String>,
+}
+
+async fn listen(
+    State(events): State<Events>,
+    Query(filter): Query<Filter>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let room = filter.room.as_deref().map(room_id).transpose()?;
+    let (authority, token) = (&events.authority, bearer(&headers));
+    let claims = match &room {
+        Some(room) => authority.check(token, room, Role::may_direct),
+        None => authority.check_everywhere(token, Role::may_direct),
+    };
+    let claims = claims.map_err(denied)?;
+    let streams = events.news.streams.clone();
+    let place = streams.try_acquire_owned().map_err(|_| {
+        let detail = "too many listen already; close streams that nobody reads";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("10"))
+    })?;
+    let last_id = headers.get("last-event-id");
+    let last_id = last_id.and_then(|id| id.to_str().ok());
+    let stream = Listener::new(events.news, room, last_id, place).stream();
+    let stream = stream.take_until(expiry(claims));
+    let kept_alive = Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    // As nginx understands it.
+    let unbuffered = [("x-accel-buffering", "no")];
+    Ok((unbuffered, kept_alive).into_response())
+}
+
+/// A stream lasts no longer than the token it was opened with.
+async fn expiry(claims: Option<Claims>) {
+    let Some(claims) = claims else {
+        return std::future::pending().await;
+    };
+    let at = UNIX_EPOCH + Duration::from_secs(claims.exp);
+    tokio::time::sleep(at.duration_since(SystemTime::now()).unwrap_or_default()).await;
+}
+
+struct Listener {
+    news: Arc<News>,
+    newest: watch::Receiver<Option<u64>>,
+    room: Option<RoomId>,
+    /// What was read last.
+    number: u64,
+    /// Something between was lost, and that is to be told.
+    missed: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Listener {
+    fn new(
+        news: Arc<News>,
+        room: Option<RoomId>,
+        last_id: Option<&str>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        let newest = news.journal().newest();
+        let known = last_id.map(|id| news.number(id));
+        Self {
+            newest: news.newest.subscribe(),
+            room,
+            number: known.flatten().unwrap_or(newest),
+            missed: known == Some(None),
+            news,
+            _place: place,
+        }
+    }
+
+    fn stream(self) -> impl Stream<Item = Result<SseEvent, Infallible>> {
+        let batches = stream::unfold(self, |mut listener| async {
+            let batch = listener.next().await?;
+            Some((stream::iter(batch), listener))
+        });
+        batches.flatten().map(Ok)
+    }
+
+    /// `None` when the server leaves.
+    async fn next(&mut self) -> Option<Vec<SseEvent>> {
+        loop {
+            (*self.newest.borrow_and_update())?;
+            let found = match std::mem::take(&mut self.missed) {
+                true => None,
+                false => self.news.journal().after(self.number, AT_ONCE),
+            };
+            let Some(found) = found else {
+                self.number = self.news.journal().newest();
+                return Some(vec![self.gap()]);
+            };
+            if let Some((number, _)) = found.last() {
+                self.number = *number;
+                let is_wanted = |told: &Told| self.room.as_ref().is_none_or(|r| *r == told.room);
+                let wanted = found.iter().filter(|(_, told)| is_wanted(told));
+                let batch: Vec<_> = wanted.filter_map(|(n, told)| self.sse(*n, told)).collect();
+                if !batch.is_empty() {
+                    return Some(batch);
+                }
+            } else {
+                self.newest.changed().await.ok()?;
+            }
+        }
+    }
+
+    fn sse(&self, number: u64, told: &Told) -> Option<SseEvent> {
+        let event = SseEvent::default().id(self.news.id(number));
+        event.json_data(told).ok()
+    }
+
+    /// So that who listens asks for the state anew.
+    fn gap(&self) -> SseEvent {
+        let data = r#"{"type":"missed","detail":"what happened before is not held any more: read the rooms again"}"#;
+        SseEvent::default().id(self.news.id(self.number)).data(data)
+    }
+}
