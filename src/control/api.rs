@@ -5,20 +5,24 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::auth::{Authority, Denied};
+use super::openapi::{Conflict, Later, NotThere, Refusals, Unreadable};
 use super::participants::ParticipantDetail;
+use super::views::{Items, ParticipantView, PreviewView, RecordingView, RoomView, Started};
 use crate::problem::Problem;
 use crate::room::{
-    BroadcastId, Command, Direction, MediaKind, ParticipantId, Refused, Role, RoomId, Transition,
+    BroadcastId, Command, Direction, ParticipantId, Refused, Role, RoomId, Transition,
 };
 
 /// What the routes ask of the house.
@@ -48,126 +52,50 @@ pub trait House: Send + Sync + 'static {
 /// An answer that storage must be asked for; the error says why it did not answer.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
 
-#[derive(Debug, Clone, Serialize)]
-pub struct RoomView {
-    pub id: RoomId,
-    /// The audience can watch.
-    pub live: bool,
-    pub broadcast: Option<BroadcastView>,
-    /// Why the room has no broadcast, though somebody publishes.
-    pub refused: Option<String>,
-    /// How many are here.
-    pub participants: usize,
-    /// How the program is arranged.
-    pub layout: String,
-    /// Who is shown large, whoever speaks.
-    pub pinned: Option<ParticipantId>,
-    /// How the program changes.
-    pub transition: Transition,
-    /// A picture that is alone on stage may be shown as its publisher encoded it.
-    pub passthrough: bool,
-    /// What is shown instead of the program.
-    pub slate: Option<String>,
-    /// What the last broadcast left behind, once it can be played.
-    pub last_recording: Option<BroadcastId>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub struct BroadcastView {
-    /// The largest rendition shows the next smaller one, for the machine is too busy for both.
-    pub shed: bool,
-    pub id: BroadcastId,
-    pub started_at: DateTime<Utc>,
-}
-
-/// What the program would be. For who directs alone.
-#[derive(Debug, Clone, Serialize)]
-pub struct PreviewView {
-    pub layout: String,
-    pub pinned: Option<ParticipantId>,
-    pub slate: Option<String>,
-    /// Who would be part of it, once they publish.
-    pub on_stage: Vec<ParticipantId>,
-    /// Where it is played.
-    pub whep: String,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub struct ParticipantView {
-    pub id: ParticipantId,
-    pub name: String,
-    pub role: Role,
-    /// `attending`, `joining`, `connected`, `away` or `left`
-    pub presence: &'static str,
-    /// Part of the program, once they publish.
-    pub on_stage: bool,
-    pub tracks: Vec<TrackView>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub struct TrackView {
-    pub kind: MediaKind,
-    pub codec: crate::room::Codec,
-    pub muted: bool,
-    /// It crashed the program twice, which goes on without it until it is published anew.
-    pub kept_out: bool,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub struct RecordingView {
-    pub id: BroadcastId,
-    pub room: RoomId,
-    pub started_at: DateTime<Utc>,
-    pub duration_s: f64,
-    /// `recording` or `complete`
-    pub state: String,
-}
-
-/// A list, in an object so that it can grow a cursor.
-#[derive(Debug, Serialize)]
-struct Items<T> {
-    items: Vec<T>,
-}
-
 #[derive(Clone)]
 struct Api {
     house: Arc<dyn House>,
     authority: Authority,
 }
 
-pub fn routes(house: Arc<dyn House>, authority: Authority) -> Router {
-    Router::new()
-        .route("/api/v1/rooms", get(list_rooms))
-        .route("/api/v1/rooms/{room}", get(show_room))
-        .route("/api/v1/rooms/{room}/participants", get(list_participants))
-        .route(
-            "/api/v1/rooms/{room}/participants/{id}",
-            get(show_participant).patch(change_participant),
-        )
-        .route(
-            "/api/v1/rooms/{room}/broadcast",
-            post(start).patch(direct).delete(stop),
-        )
-        .route(
-            "/api/v1/rooms/{room}/broadcast/preview",
-            get(show_preview).put(preview).delete(end_preview),
-        )
-        .route("/api/v1/rooms/{room}/broadcast/preview/take", post(take))
-        .route("/api/v1/layouts", get(list_layouts))
-        .route("/api/v1/recordings", get(list_recordings))
-        .route(
-            "/api/v1/recordings/{id}",
-            get(show_recording).delete(delete_recording),
-        )
+pub fn routes(house: Arc<dyn House>, authority: Authority) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(list_rooms))
+        .routes(routes!(show_room))
+        .routes(routes!(list_participants))
+        .routes(routes!(show_participant, change_participant))
+        .routes(routes!(start, direct, stop))
+        .routes(routes!(show_preview, preview, end_preview))
+        .routes(routes!(take))
+        .routes(routes!(list_layouts))
+        .routes(routes!(list_recordings))
+        .routes(routes!(show_recording, delete_recording))
         .with_state(Api { house, authority })
 }
 
+/// All rooms that there are now
+#[utoipa::path(
+    get,
+    path = "/api/v1/rooms",
+    security(()),
+    tag = "rooms",
+    responses((status = 200, body = Items<RoomView>))
+)]
 async fn list_rooms(State(api): State<Api>) -> Response {
     fresh(Items {
         items: api.house.rooms(),
     })
 }
 
+/// A room
+#[utoipa::path(
+    get,
+    path = "/api/v1/rooms/{room}",
+    security(()),
+    tag = "rooms",
+    params(("room" = RoomId, Path)),
+    responses((status = 200, body = RoomView), NotThere)
+)]
 async fn show_room(State(api): State<Api>, Path(room): Path<String>) -> Result<Response, Problem> {
     let room = room_id(&room)?;
     api.house
@@ -176,6 +104,14 @@ async fn show_room(State(api): State<Api>, Path(room): Path<String>) -> Result<R
         .ok_or_else(|| no_room(&room))
 }
 
+/// Who is in a room, in the order of the stage
+#[utoipa::path(
+    get,
+    path = "/api/v1/rooms/{room}/participants",
+    tag = "rooms",
+    params(("room" = RoomId, Path)),
+    responses((status = 200, body = Items<ParticipantView>), Refusals, NotThere)
+)]
 async fn list_participants(
     State(api): State<Api>,
     Path(room): Path<String>,
@@ -188,6 +124,14 @@ async fn list_participants(
     }))
 }
 
+/// A participant, by which connections they are here, and how well; or why they could not connect
+#[utoipa::path(
+    get,
+    path = "/api/v1/rooms/{room}/participants/{id}",
+    tag = "rooms",
+    params(("room" = RoomId, Path), ("id" = ParticipantId, Path)),
+    responses((status = 200, body = ParticipantDetail), Refusals, NotThere)
+)]
 async fn show_participant(
     State(api): State<Api>,
     Path((room, id)): Path<(String, String)>,
@@ -205,6 +149,14 @@ async fn show_participant(
     found.ok().flatten().map(fresh).ok_or_else(unknown)
 }
 
+/// Goes live
+#[utoipa::path(
+    post,
+    path = "/api/v1/rooms/{room}/broadcast",
+    tag = "program",
+    params(("room" = RoomId, Path)),
+    responses((status = 201, body = Started), Refusals, NotThere, Conflict, Later)
+)]
 async fn start(
     State(api): State<Api>,
     Path(room): Path<String>,
@@ -213,13 +165,17 @@ async fn start(
     let room = room_id(&room)?;
     api.may(&headers, &room, Role::may_direct)?;
     let id = api.house.start_broadcast(&room).map_err(refused)?;
-    #[derive(Serialize)]
-    struct Started {
-        id: BroadcastId,
-    }
     Ok((StatusCode::CREATED, Json(Started { id })).into_response())
 }
 
+/// Ends the broadcast
+#[utoipa::path(
+    delete,
+    path = "/api/v1/rooms/{room}/broadcast",
+    tag = "program",
+    params(("room" = RoomId, Path)),
+    responses((status = 204), Refusals, NotThere, Conflict)
+)]
 async fn stop(
     State(api): State<Api>,
     Path(room): Path<String>,
@@ -232,7 +188,7 @@ async fn stop(
 }
 
 /// What is not named stays as it is.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ProgramChange {
     layout: Option<String>,
@@ -240,6 +196,7 @@ struct ProgramChange {
     passthrough: Option<bool>,
     /// `null` shows the program again.
     #[serde(default, deserialize_with = "named")]
+    #[schema(min_length = 1, max_length = 120, pattern = r"\S")]
     slate: Option<Option<String>>,
     /// `null` lets whoever speaks be large again.
     #[serde(default, deserialize_with = "named")]
@@ -247,11 +204,12 @@ struct ProgramChange {
 }
 
 /// What would be another than in the program now.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PreviewChange {
     layout: Option<String>,
     #[serde(default, deserialize_with = "named")]
+    #[schema(min_length = 1, max_length = 120, pattern = r"\S")]
     slate: Option<Option<String>>,
     #[serde(default, deserialize_with = "named")]
     pinned: Option<Option<ParticipantId>>,
@@ -260,12 +218,28 @@ struct PreviewChange {
     on_stage: BTreeMap<ParticipantId, bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ParticipantChange {
     on_stage: Option<bool>,
     /// In the order of the stage; 0 is the first.
-    place: Option<usize>,
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(maximum = 65535)]
+    place: Option<u16>,
+}
+
+/// In JSON, 2.0 is a whole number too.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    let Some(number) = Option::<f64>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    match number.fract() == 0.0 && (0.0..=f64::from(u16::MAX)).contains(&number) {
+        true => Ok(Some(number as u16)),
+        false => Err(serde::de::Error::custom(format!(
+            "{number} is no whole number from 0 to {}",
+            u16::MAX
+        ))),
+    }
 }
 
 /// Tells `null` from what is not there.
@@ -275,15 +249,24 @@ fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(deserializer).map(Some)
 }
 
+/// Changes the program; what is not named stays as it is
+#[utoipa::path(
+    patch,
+    path = "/api/v1/rooms/{room}/broadcast",
+    tag = "program",
+    params(("room" = RoomId, Path)),
+    request_body = ProgramChange,
+    responses((status = 200, body = RoomView), Refusals, NotThere, Unreadable)
+)]
 async fn direct(
     State(api): State<Api>,
     Path(room): Path<String>,
     headers: HeaderMap,
-    body: Result<Json<ProgramChange>, JsonRejection>,
+    body: Body,
 ) -> Result<Response, Problem> {
     let room = room_id(&room)?;
     api.may(&headers, &room, Role::may_direct)?;
-    let Json(change) = body.map_err(unreadable)?;
+    let change: ProgramChange = change_of(body)?;
     if api.house.room(&room).is_none() {
         return Err(no_room(&room));
     }
@@ -303,15 +286,24 @@ async fn direct(
         .ok_or_else(|| no_room(&room))
 }
 
+/// Shows what the program would be with these changes, to who may direct
+#[utoipa::path(
+    put,
+    path = "/api/v1/rooms/{room}/broadcast/preview",
+    tag = "program",
+    params(("room" = RoomId, Path)),
+    request_body = PreviewChange,
+    responses((status = 200, body = PreviewView), Refusals, NotThere, Conflict, Unreadable, Later)
+)]
 async fn preview(
     State(api): State<Api>,
     Path(room): Path<String>,
     headers: HeaderMap,
-    body: Result<Json<PreviewChange>, JsonRejection>,
+    body: Body,
 ) -> Result<Response, Problem> {
     let room = room_id(&room)?;
     api.may(&headers, &room, Role::may_direct)?;
-    let Json(change) = body.map_err(unreadable)?;
+    let change: PreviewChange = change_of(body)?;
     let layout = change.layout.map(Direction::Layout).into_iter();
     let directions = layout
         .chain(change.slate.map(Direction::Slate))
@@ -323,6 +315,14 @@ async fn preview(
     api.previewed(&room).map(fresh)
 }
 
+/// What the program would be
+#[utoipa::path(
+    get,
+    path = "/api/v1/rooms/{room}/broadcast/preview",
+    tag = "program",
+    params(("room" = RoomId, Path)),
+    responses((status = 200, body = PreviewView), Refusals, NotThere)
+)]
 async fn show_preview(
     State(api): State<Api>,
     Path(room): Path<String>,
@@ -333,6 +333,14 @@ async fn show_preview(
     api.previewed(&room).map(fresh)
 }
 
+/// Ends the preview
+#[utoipa::path(
+    delete,
+    path = "/api/v1/rooms/{room}/broadcast/preview",
+    tag = "program",
+    params(("room" = RoomId, Path)),
+    responses((status = 204), Refusals, NotThere)
+)]
 async fn end_preview(
     State(api): State<Api>,
     Path(room): Path<String>,
@@ -346,7 +354,14 @@ async fn end_preview(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The program becomes what the preview shows.
+/// Makes the program what the preview shows
+#[utoipa::path(
+    post,
+    path = "/api/v1/rooms/{room}/broadcast/preview/take",
+    tag = "program",
+    params(("room" = RoomId, Path)),
+    responses((status = 200, body = RoomView), Refusals, NotThere)
+)]
 async fn take(
     State(api): State<Api>,
     Path(room): Path<String>,
@@ -363,15 +378,24 @@ async fn take(
         .ok_or_else(|| no_room(&room))
 }
 
+/// Takes a participant into the program or out of it, or gives them another place
+#[utoipa::path(
+    patch,
+    path = "/api/v1/rooms/{room}/participants/{id}",
+    tag = "program",
+    params(("room" = RoomId, Path), ("id" = ParticipantId, Path)),
+    request_body = ParticipantChange,
+    responses((status = 200, body = ParticipantView), Refusals, NotThere, Unreadable)
+)]
 async fn change_participant(
     State(api): State<Api>,
     Path((room, id)): Path<(String, String)>,
     headers: HeaderMap,
-    body: Result<Json<ParticipantChange>, JsonRejection>,
+    body: Body,
 ) -> Result<Response, Problem> {
     let room = room_id(&room)?;
     api.may(&headers, &room, Role::may_direct)?;
-    let Json(change) = body.map_err(unreadable)?;
+    let change: ParticipantChange = change_of(body)?;
     let id: ParticipantId = id
         .parse()
         .map_err(|_| refused(Refused::NoSuchParticipant))?;
@@ -383,7 +407,7 @@ async fn change_participant(
     });
     let place = change.place.map(|place| Command::Move {
         participant: id,
-        place,
+        place: place.into(),
     });
     let commands = on_stage.into_iter().chain(place);
     api.house
@@ -396,17 +420,42 @@ async fn change_participant(
         .ok_or_else(|| refused(Refused::NoSuchParticipant))
 }
 
+/// The names of the layouts
+#[utoipa::path(
+    get,
+    path = "/api/v1/layouts",
+    security(()),
+    tag = "program",
+    responses((status = 200, body = Items<String>))
+)]
 async fn list_layouts(State(api): State<Api>) -> Response {
     fresh(Items {
         items: api.house.layouts(),
     })
 }
 
+/// All recordings
+#[utoipa::path(
+    get,
+    path = "/api/v1/recordings",
+    security(()),
+    tag = "recordings",
+    responses((status = 200, body = Items<RecordingView>), Later)
+)]
 async fn list_recordings(State(api): State<Api>) -> Result<Response, Problem> {
     let items = api.house.recordings().await.map_err(storage_away)?;
     Ok(fresh(Items { items }))
 }
 
+/// A recording
+#[utoipa::path(
+    get,
+    path = "/api/v1/recordings/{id}",
+    security(()),
+    tag = "recordings",
+    params(("id" = BroadcastId, Path)),
+    responses((status = 200, body = RecordingView), NotThere, Later)
+)]
 async fn show_recording(
     State(api): State<Api>,
     Path(id): Path<String>,
@@ -414,11 +463,24 @@ async fn show_recording(
     api.recording(&id).await.map(fresh)
 }
 
+/// Deletes a recording, for good
+#[utoipa::path(
+    delete,
+    path = "/api/v1/recordings/{id}",
+    tag = "recordings",
+    params(("id" = BroadcastId, Path)),
+    responses((status = 204), Refusals, NotThere, Conflict, Later)
+)]
 async fn delete_recording(
     State(api): State<Api>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
+    // Who may delete nothing learns nothing of what there is.
+    let any = api
+        .authority
+        .check_anywhere(bearer(&headers), Role::may_direct);
+    any.map_err(denied)?;
     let recording = api.recording(&id).await?;
     api.may(&headers, &recording.room, Role::may_direct)?;
     if recording.state == "recording" {
@@ -502,8 +564,13 @@ fn refused(refused: Refused) -> Problem {
     Problem::new(status, refused.to_string())
 }
 
-fn unreadable(rejection: JsonRejection) -> Problem {
-    Problem::new(rejection.status(), rejection.body_text())
+/// What is to be changed. An object: serde takes a list for a struct's fields, too.
+type Body = Result<Json<serde_json::Map<String, serde_json::Value>>, JsonRejection>;
+
+fn change_of<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
+    let Json(fields) = body.map_err(|e| Problem::new(e.status(), e.body_text()))?;
+    let change = serde_json::from_value(fields.into());
+    change.map_err(|e| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, e.to_string()))
 }
 
 fn storage_away(reason: String) -> Problem {

@@ -5,20 +5,22 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Router;
 use axum::extract::{Query, State};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::api::{bearer, denied, room_id};
 use super::auth::{Authority, Claims};
 use super::journal::Journal;
+use super::openapi::{PROBLEM, Refusals};
 use crate::problem::Problem;
 use crate::room::{
     BroadcastId, Event, MediaKind, ParticipantId, Role, Room, RoomId, TrackNumber, TrackSource,
@@ -34,7 +36,7 @@ const AT_ONCE: usize = 100;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What happened in a room, as producers are told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "type")]
 pub enum Happened {
     #[serde(rename = "participant.joined")]
@@ -180,8 +182,8 @@ impl Happened {
 }
 
 /// One entry.
-#[derive(Debug, Serialize)]
-struct Told {
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Told {
     at: DateTime<Utc>,
     room: RoomId,
     #[serde(flatten)]
@@ -253,18 +255,35 @@ struct Events {
     authority: Authority,
 }
 
-pub fn routes(news: Arc<News>, authority: Authority) -> Router {
-    Router::new()
-        .route("/api/v1/events", get(listen))
+pub fn routes(news: Arc<News>, authority: Authority) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(listen))
         .with_state(Events { news, authority })
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Filter {
     /// Of this room alone; else of all, for who holds a token for all.
     room: Option<String>,
 }
 
+/// What happens in the rooms, as it happens
+///
+/// Server-Sent Events, each with an `id`: who comes back with the header `Last-Event-ID` gets what they
+/// missed, or `{"type": "missed"}` where that is not held any more. A stream ends with the token it was
+/// opened with.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    tag = "events",
+    params(Filter, ("last-event-id" = Option<String>, Header, description = "The last that was read")),
+    responses(
+        (status = 200, body = Told, content_type = "text/event-stream"),
+        Refusals,
+        (status = 503, description = "too many listen", body = Problem, content_type = PROBLEM)
+    )
+)]
 async fn listen(
     State(events): State<Events>,
     Query(filter): Query<Filter>,

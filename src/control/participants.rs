@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::api::ParticipantView;
+use super::views::ParticipantView;
 use crate::room::{Codec, MediaKind};
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ParticipantDetail {
     #[serde(flatten)]
     pub participant: ParticipantView,
@@ -15,7 +16,7 @@ pub struct ParticipantDetail {
     pub last_failure: Option<FailureView>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ConnectionView {
     /// `publish` (WHIP) or `subscribe` (the session)
     pub purpose: &'static str,
@@ -30,7 +31,7 @@ pub struct ConnectionView {
 }
 
 /// A track that the participant sends. Loss is the network's, before retransmissions healed it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ReceivedView {
     pub codec: Option<Codec>,
     pub bitrate_bps: u64,
@@ -45,7 +46,7 @@ pub struct ReceivedView {
 }
 
 /// A track that the participant is sent.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct SentView {
     pub mid: String,
     pub kind: Option<MediaKind>,
@@ -67,7 +68,7 @@ pub struct SentView {
 }
 
 /// Why a connection failed, and what to change.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct FailureView {
     pub at: DateTime<Utc>,
     /// `unreachable`, `private-addresses`, `wrong-credentials`, `answers-lost`,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// The longest room name; it is a URL path segment and a folder name.
@@ -11,8 +12,9 @@ pub const MAX_ROOM_ID_LEN: usize = 64;
 
 /// A room's name: 1 to [`MAX_ROOM_ID_LEN`] of `a-z A-Z 0-9 - _`, so that it needs no
 /// escaping in a URL, a file name or a log line.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^[a-zA-Z0-9_-]{1,64}$", example = "demo")]
 pub struct RoomId(String);
 
 /// Why a text is no room name.
@@ -77,7 +79,10 @@ impl fmt::Debug for RoomId {
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+            ToSchema,
+        )]
         #[serde(transparent)]
         pub struct $name(pub Uuid);
 

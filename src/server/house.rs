@@ -5,10 +5,9 @@ use std::sync::Arc;
 use super::failures::Failures;
 use super::participants;
 use super::rooms::Rooms;
-use crate::control::api::{
-    self, Answer, BroadcastView, ParticipantView, PreviewView, RecordingView, RoomView,
-};
+use crate::control::api::{self, Answer};
 use crate::control::participants::ParticipantDetail;
+use crate::control::views::{BroadcastView, ParticipantView, PreviewView, RecordingView, RoomView};
 use crate::room::{BroadcastId, Command, Direction, ParticipantId, Refused, RoomId};
 use crate::rtc::Rtc;
 use crate::vod::Archive;

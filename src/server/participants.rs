@@ -2,10 +2,10 @@
 
 use super::failures::Failed;
 use super::open_room::Present;
-use crate::control::api::{ParticipantView, TrackView};
 use crate::control::participants::{
     ConnectionView, FailureView, ParticipantDetail, ReceivedView, SentView,
 };
+use crate::control::views::{ParticipantView, TrackView};
 use crate::room::{Participant, Presence};
 use crate::rtc::core::connection::ConnectionStats;
 use crate::rtc::core::receive::stats::TrackStats;

@@ -101,7 +101,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             rtc: rtc.clone(),
             failures,
             archive: archive.clone(),
-            layouts,
+            layouts: layouts.clone(),
         });
         let door = Arc::new(Door {
             rooms: rooms.clone(),
@@ -109,12 +109,13 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         });
         let whip = settings::whip(&config, codecs);
         let session = settings::session(&config);
+        let api = control::api::routes(house, authority.clone())
+            .merge(control::events::routes(news.clone(), authority));
         let router = Router::new()
             .merge(rtc::whip::routes(door.clone(), rtc.clone(), whip.clone()))
             .merge(rtc::whep::routes(door.clone(), rtc.clone(), whip.clone()))
             .merge(rtc::session::routes(door, rtc.clone(), session))
-            .merge(control::api::routes(house, authority.clone()))
-            .merge(control::events::routes(news.clone(), authority))
+            .merge(control::openapi::described(api, &layouts))
             .merge(archive.map(vod::routes).unwrap_or_default())
             .merge(web::routes())
             .route("/healthz", get(|| async { "ok\n" }))

@@ -1,0 +1,93 @@
+//! What the API answers with.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::room::{BroadcastId, Codec, MediaKind, ParticipantId, Role, RoomId, Transition};
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct RoomView {
+    pub id: RoomId,
+    /// The audience can watch.
+    pub live: bool,
+    pub broadcast: Option<BroadcastView>,
+    /// Why the room has no broadcast, though somebody publishes.
+    pub refused: Option<String>,
+    /// How many are here.
+    pub participants: usize,
+    /// How the program is arranged.
+    pub layout: String,
+    /// Who is shown large, whoever speaks.
+    pub pinned: Option<ParticipantId>,
+    /// How the program changes.
+    pub transition: Transition,
+    /// A picture that is alone on stage may be shown as its publisher encoded it.
+    pub passthrough: bool,
+    /// What is shown instead of the program.
+    pub slate: Option<String>,
+    /// What the last broadcast left behind, once it can be played.
+    pub last_recording: Option<BroadcastId>,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct BroadcastView {
+    /// The largest rendition shows the next smaller one, for the machine is too busy for both.
+    pub shed: bool,
+    pub id: BroadcastId,
+    pub started_at: DateTime<Utc>,
+}
+
+/// What the program would be. For who directs alone.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct PreviewView {
+    pub layout: String,
+    pub pinned: Option<ParticipantId>,
+    pub slate: Option<String>,
+    /// Who would be part of it, once they publish.
+    pub on_stage: Vec<ParticipantId>,
+    /// Where it is played.
+    pub whep: String,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ParticipantView {
+    pub id: ParticipantId,
+    pub name: String,
+    pub role: Role,
+    /// `attending`, `joining`, `connected`, `away` or `left`
+    pub presence: &'static str,
+    /// Part of the program, once they publish.
+    pub on_stage: bool,
+    pub tracks: Vec<TrackView>,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct TrackView {
+    pub kind: MediaKind,
+    pub codec: Codec,
+    pub muted: bool,
+    /// It crashed the program twice, which goes on without it until it is published anew.
+    pub kept_out: bool,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct RecordingView {
+    pub id: BroadcastId,
+    pub room: RoomId,
+    pub started_at: DateTime<Utc>,
+    pub duration_s: f64,
+    /// `recording` or `complete`
+    pub state: String,
+}
+
+/// A list, in an object so that it can grow a cursor.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Items<T> {
+    pub items: Vec<T>,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Started {
+    pub id: BroadcastId,
+}
