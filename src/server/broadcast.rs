@@ -10,8 +10,9 @@ use tracing::{Instrument, info, info_span, warn};
 
 use super::composition::Composition;
 use super::costs::Costly;
-use super::open_room::{Bus, OpenRoom};
+use super::open_room::OpenRoom;
 use super::realtime::Realtime;
+use super::room_state::Bus;
 use super::settings;
 use super::tools::Tools;
 use crate::control::events::Happened;

@@ -1,6 +1,6 @@
 //! Builds the house of its parts and runs it.
 //!
-//! [`serve`] is the way in. Then [`rooms`] (all rooms), [`open_room`] (one of them),
+//! [`serve`] is the way in. Then [`rooms`] (all rooms), [`open_room`] (one of them), `room_state` (what it holds),
 //! `composition` (what of it a program shows), [`broadcast`] (its program on the way to the audience), `preview` (what a producer sees before), `realtime` (to who plays it by WHEP), [`admission`] (publishers on the way
 //! in), `costs` (whether one more broadcast fits), [`settings`] (the table's settings onto each part's own), [`meter`] and [`http`].
 
@@ -18,6 +18,7 @@ mod preview;
 mod publisher;
 mod realtime;
 mod recordings;
+mod room_state;
 mod rooms;
 mod serve;
 mod settings;

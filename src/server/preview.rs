@@ -9,8 +9,9 @@ use tracing::{Instrument, info, info_span};
 
 use super::composition::Composition;
 use super::costs::Costly;
-use super::open_room::{Bus, OpenRoom};
+use super::open_room::OpenRoom;
 use super::realtime::Realtime;
+use super::room_state::Bus;
 use super::tools::Tools;
 use crate::program::{self, Event, Program};
 use crate::room::{BroadcastId, Command};

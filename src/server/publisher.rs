@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 
-use super::open_room::{OpenRoom, Route, Routes};
+use super::open_room::OpenRoom;
+use super::room_state::{Route, Routes};
 use crate::room::{Command, Session, TrackNumber};
 use crate::rtc::core::send::forward::{Forward, Rewritten, rewrite_payload};
 use crate::rtc::core::{
