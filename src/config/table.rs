@@ -113,7 +113,7 @@ settings! {
         /// Whether the largest rendition of a picture that is alone on stage is its publisher's own
         /// H.264, of the rendition's size, and not encoded anew; a room may say otherwise.
         passthrough: bool = "false";
-        /// Whether the voices of quiet publishers are made louder in the program, by 9 dB at most.
+        /// Whether the voices of quiet publishers are made louder in the program, by some 10 dB.
         /// Browsers do so by themselves; music does not like it.
         auto_gain: bool = "false";
         /// Of all the machine's cores, what broadcasts may need together. One more than fits, by what
