@@ -120,12 +120,20 @@ fn check_segments(folder: &str, at_least: usize) {
             let began = |segment: &m3u8_rs::MediaSegment| segment.program_date_time;
             if let (Some(one), Some(picture)) = (began(one), began(picture)) {
                 let apart = (one - picture).abs().as_seconds_f32();
-                assert!(apart < apart_s, "{one} beside {picture}");
+                assert!(
+                    apart < apart_s,
+                    "{nth}: {one} beside {picture}, within {apart_s} s"
+                );
             }
             // The last one ends where each encoder was when it was told to stop.
             if nth + 1 < shared {
                 let apart = (one.duration - picture.duration).abs();
-                assert!(apart < apart_s, "{one:?} beside {picture:?}");
+                assert!(
+                    apart < apart_s,
+                    "{nth}: {} s beside {} s, within {apart_s} s",
+                    one.duration,
+                    picture.duration
+                );
             }
         }
     }

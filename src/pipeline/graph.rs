@@ -123,6 +123,8 @@ impl Graph {
 
         let position = note_position(&find("program")?)?;
         let grid = Arc::new(Mutex::new(Grid::new(start.segment, start.part)));
+        parts::note_begin(&find("program")?, MediaKind::Video, &grid)?;
+        parts::note_begin(&find("sound")?, MediaKind::Audio, &grid)?;
         parts::force_key_frames(&find("program")?, &grid)?;
         let ladder = &start.ladder;
         let cuts = parts::split(&find("cut-sound")?, &grid)?;

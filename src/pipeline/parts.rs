@@ -11,12 +11,28 @@ use gst::prelude::*;
 use super::run::Outbox;
 use crate::program::core::grid::{Cell, Grid};
 use crate::program::core::wire::{FromChild, Part};
+use crate::room::MediaKind;
 
 /// What all threads ask where they are to cut.
 pub type SharedGrid = Arc<Mutex<Grid>>;
 
 fn cell(grid: &SharedGrid, time: gst::ClockTime) -> Option<Cell> {
     grid.lock().ok()?.cell(time.into())
+}
+
+/// Tells the grid when `tee`, which is fed by the canvas or the mix, has its first buffer.
+pub fn note_begin(tee: &gst::Element, kind: MediaKind, grid: &SharedGrid) -> anyhow::Result<()> {
+    let pad = tee.static_pad("sink").context("no sink pad")?;
+    let grid = grid.clone();
+    let mut is_noted = false;
+    watch_buffers(&pad, move |_, _, time| {
+        if !std::mem::replace(&mut is_noted, true)
+            && let Ok(mut grid) = grid.lock()
+        {
+            grid.begin(kind, time.into());
+        }
+        gst::PadProbeReturn::Ok
+    })
 }
 
 /// Asks the encoders for a key frame where the first whole part begins, and where each segment
@@ -30,11 +46,6 @@ pub fn force_key_frames(tee: &gst::Element, grid: &SharedGrid) -> anyhow::Result
     let grid = grid.clone();
     let mut before: Option<Option<u64>> = None;
     watch_buffers(&pad, move |pad, _, time| {
-        if before.is_none()
-            && let Ok(mut grid) = grid.lock()
-        {
-            grid.begin(time.into());
-        }
         let segment = cell(&grid, time).map(|cell| cell.segment);
         if before
             .replace(segment)

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::room::MediaKind;
+
 /// Frame times are rounded, borders are not.
 const TOLERANCE: Duration = Duration::from_millis(2);
 /// Borders that are kept: the slowest rendition is some seconds behind the fastest at most.
@@ -23,6 +25,8 @@ pub struct Grid {
     asked: Duration,
     /// Before this, no segment begins by itself.
     regular_from: Duration,
+    first_frame: Option<Duration>,
+    first_sound: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,14 +56,25 @@ impl Grid {
             is_regular: true,
             asked: Duration::ZERO,
             regular_from: Duration::ZERO,
+            first_frame: None,
+            first_sound: None,
         }
     }
 
-    /// Tells of the canvas' first frame: all renditions begin with the first part that is whole.
-    pub fn begin(&mut self, first_frame: Duration) {
-        if self.borders.is_empty() {
+    /// Tells when the canvas, or the mix, has begun; calls but the first of each have no effect.
+    /// All renditions begin with the first part that is whole in picture and sound.
+    pub fn begin(&mut self, kind: MediaKind, at: Duration) {
+        let first = match kind {
+            MediaKind::Video => &mut self.first_frame,
+            MediaKind::Audio => &mut self.first_sound,
+        };
+        first.get_or_insert(at);
+        if let Some((frame, sound)) = self.first_frame.zip(self.first_sound)
+            && self.borders.is_empty()
+        {
+            let begun = frame.max(sound) + TOLERANCE;
             self.borders.push_back(Border {
-                at: multiple_after(self.part, first_frame + TOLERANCE),
+                at: multiple_after(self.part, begun.max(self.asked)),
                 segment: 0,
                 discontinuity: false,
             });
@@ -155,7 +170,8 @@ mod tests {
 
     fn grid() -> Grid {
         let mut grid = Grid::new(ms(2000), ms(200));
-        grid.begin(ms(10_130));
+        grid.begin(MediaKind::Audio, ms(10_020));
+        grid.begin(MediaKind::Video, ms(10_130));
         grid
     }
 
@@ -175,6 +191,25 @@ mod tests {
         assert_eq!(cell(&mut grid, 12_000), Some((1, 0)));
         // Hours later.
         assert_eq!(cell(&mut grid, 10_000_000), Some((4995, 0)));
+    }
+
+    #[test]
+    fn nothing_begins_before_both_picture_and_sound_have() {
+        let mut grid = Grid::new(ms(2000), ms(200));
+        grid.begin(MediaKind::Video, ms(10_130));
+        assert_eq!(cell(&mut grid, 10_330), None);
+        grid.begin(MediaKind::Audio, ms(10_350));
+        grid.begin(MediaKind::Audio, ms(10_370));
+        assert_eq!(cell(&mut grid, 10_390), None);
+        assert_eq!(cell(&mut grid, 10_400), Some((0, 0)));
+
+        // A frame that was turned away before stays away.
+        let mut grid = Grid::new(ms(2000), ms(200));
+        grid.begin(MediaKind::Video, ms(10_130));
+        assert_eq!(cell(&mut grid, 10_430), None);
+        grid.begin(MediaKind::Audio, ms(10_350));
+        assert_eq!(cell(&mut grid, 10_430), None);
+        assert_eq!(cell(&mut grid, 10_600), Some((0, 0)));
     }
 
     #[test]

@@ -398,6 +398,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::room::MediaKind;
 
     const CAMERA: InputId = InputId(7);
     /// The canvas is so many frames behind what comes.
@@ -430,7 +431,8 @@ mod tests {
     impl Show {
         fn new() -> Self {
             let mut grid = Grid::new(ms(2000), ms(200));
-            grid.begin(ms(10_000));
+            grid.begin(MediaKind::Audio, ms(10_000));
+            grid.begin(MediaKind::Video, ms(10_000));
             Self {
                 splice: Splice::new(30, 2_500_000),
                 frame_bytes: 10_000,
