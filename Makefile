@@ -10,9 +10,8 @@ RUN_PACKAGES := build-essential pkg-config clang libclang-dev \
   gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-x \
   libavcodec-dev libavformat-dev libavutil-dev libswscale-dev fonts-dejavu-core
 # To test: a real browser, another stack's WHIP client (libnice for it), ffprobe, and Python for what
-# asks the API all that its description allows, and more.
-TEST_PACKAGES := chromium ffmpeg gstreamer1.0-nice gstreamer1.0-tools python3-venv
-SCHEMATHESIS := 4.32.5
+# asks the API all that its description allows, and more; the other database.
+TEST_PACKAGES := chromium ffmpeg gstreamer1.0-nice gstreamer1.0-tools python3-venv postgresql
 # To compare with: nginx and wrk for the origin, Janus for forwarding.
 BENCH_PACKAGES := nginx-light wrk janus
 
@@ -36,7 +35,7 @@ run: $(STAMPS)/run-packages player/dist/.built ## install what is missing, build
 	@echo '==> building Amphi (some minutes the first time)'
 	@cargo run --quiet -- serve --dev
 
-test: $(STAMPS)/run-packages $(STAMPS)/test-packages $(STAMPS)/schemathesis-$(SCHEMATHESIS) player/dist/.built tests/browser/node_modules/.installed ## all tests
+test: $(STAMPS)/run-packages $(STAMPS)/test-packages $(STAMPS)/python player/dist/.built tests/browser/node_modules/.installed ## all tests
 	@mkdir -p $(LOGS); rm -f $(LOGS)/*
 	@echo '==> formatting and lints'
 	@cargo fmt --check
@@ -86,9 +85,9 @@ tests/browser/node_modules/.installed: tests/browser/package-lock.json
 	@cd tests/browser && npm ci --silent
 	@touch $@
 
-$(STAMPS)/schemathesis-%: | $(STAMPS)/test-packages
-	@echo '==> installing schemathesis'
-	@python3 -m venv --clear target/schemathesis && target/schemathesis/bin/pip install --quiet --disable-pip-version-check schemathesis==$*
+$(STAMPS)/python: tests/requirements.txt | $(STAMPS)/test-packages
+	@echo '==> installing what the API tests need'
+	@python3 -m venv --clear target/python && target/python/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 $(STAMPS)/%-packages: Makefile

@@ -31,6 +31,7 @@ pub const PART_DELAY: &str = "amphi_part_delay_seconds";
 pub const SEGMENTS_RECORDED: &str = "amphi_segments_recorded_total";
 pub const SEGMENTS_LOST: &str = "amphi_segments_lost_total";
 pub const RECORDING_WAITING_BYTES: &str = "amphi_recording_waiting_bytes";
+pub const WEBHOOK_ATTEMPTS: &str = "amphi_webhook_attempts_total";
 
 /// The delays that a picture can have in the graph, in seconds.
 const STAGE_DELAY_BUCKETS: &[f64] = &[0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0];
@@ -78,6 +79,11 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_histogram!(
         RTC_LOSS,
         "Share of a track's packets lost between two samples, before they were sent again, by direction"
+    );
+    describe_counter!(
+        WEBHOOK_ATTEMPTS,
+        Unit::Count,
+        "Events sent to webhooks, by `outcome`: taken, refused, or given_up after a day"
     );
     describe_counter!(RTC_BYTES, Unit::Bytes, "RTP carried, by direction");
     describe_counter!(RTC_PACKETS, Unit::Count, "RTP packets, by direction");

@@ -11,7 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pipeline", &["program::core", "room"]),
     ("hls", &["room", "problem"]),
     ("vod", &["room", "problem", "hls::core"]),
-    ("control", &["room", "problem"]),
+    ("control", &["room", "problem", "metrics"]),
     ("web", &["room", "problem"]),
     // `amphi load` is the other end of the same connections.
     ("client", &["pipeline", "room", "rtc::core"]),

@@ -14,8 +14,7 @@ const EXAMPLES: &str = "40";
 
 #[test]
 fn every_answer_is_one_that_the_description_names() {
-    let program =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("target/schemathesis/bin/schemathesis");
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/schemathesis");
     assert!(
         program.exists(),
         "schemathesis is not installed: `make test` does that"
@@ -36,7 +35,10 @@ fn every_answer_is_one_that_the_description_names() {
     let description = server.url("/api/openapi.json");
     assert_eq!(json(&description)["openapi"], "3.1.0");
     let folder = tempfile::tempdir().expect("a folder");
+    let settings = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schemathesis.toml");
     let asked = Command::new(program)
+        .arg("--config-file")
+        .arg(settings)
         .args(["run", &description, "--checks", "all"])
         .args(["--header", &format!("Authorization: Bearer {token}")])
         .args(["--max-examples", EXAMPLES, "--generation-deterministic"])

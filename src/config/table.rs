@@ -153,6 +153,14 @@ settings! {
     data: Data {
         /// The folder for recordings.
         dir: PathBuf = "\"data\"";
+        /// Where webhooks and what they are still to be told are kept: "postgres://user:password@host/name".
+        /// Empty: in amphi.db in the data folder (SQLite).
+        database: String = "\"\"";
+    }
+    webhooks: Webhooks {
+        /// Whether webhooks may be sent to addresses inside the own network. Who may make a webhook
+        /// could reach there what only this server can.
+        allow_private_addresses: bool = "false";
     }
     log: Log {
         /// `text` for people, `json` for machines.

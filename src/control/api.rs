@@ -565,9 +565,9 @@ fn refused(refused: Refused) -> Problem {
 }
 
 /// What is to be changed. An object: serde takes a list for a struct's fields, too.
-type Body = Result<Json<serde_json::Map<String, serde_json::Value>>, JsonRejection>;
+pub(super) type Body = Result<Json<serde_json::Map<String, serde_json::Value>>, JsonRejection>;
 
-fn change_of<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
+pub(super) fn change_of<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     let Json(fields) = body.map_err(|e| Problem::new(e.status(), e.body_text()))?;
     let change = serde_json::from_value(fields.into());
     change.map_err(|e| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, e.to_string()))
@@ -580,6 +580,6 @@ fn storage_away(reason: String) -> Problem {
 }
 
 /// State of this moment: no cache may keep it.
-fn fresh(body: impl Serialize) -> Response {
+pub(super) fn fresh(body: impl Serialize) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }

@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 
 use super::api::{bearer, denied, room_id};
 use super::auth::{Authority, Claims};
-use super::journal::Journal;
+use super::core::journal::Journal;
 use super::openapi::{PROBLEM, Refusals};
 use crate::problem::Problem;
 use crate::room::{
@@ -110,6 +110,30 @@ pub enum Happened {
 }
 
 impl Happened {
+    /// All values of `type`.
+    pub const TYPES: &[&str] = &[
+        "participant.joined",
+        "participant.returned",
+        "participant.away",
+        "participant.left",
+        "track.started",
+        "track.muted",
+        "track.kept_out",
+        "track.ended",
+        "speaker.changed",
+        "layout.changed",
+        "passthrough.changed",
+        "slate.changed",
+        "pinned.changed",
+        "stage.changed",
+        "order.changed",
+        "preview.changed",
+        "broadcast.started",
+        "broadcast.stopped",
+        "broadcast.shed",
+        "recording.completed",
+    ];
+
     /// `None` of what is between the room and the server alone.
     pub fn of(event: &Event, room: &Room) -> Option<Self> {
         let who = |id: ParticipantId| room.participants().into_iter().find(|one| one.id == id);
@@ -184,10 +208,10 @@ impl Happened {
 /// One entry.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Told {
-    at: DateTime<Utc>,
-    room: RoomId,
+    pub at: DateTime<Utc>,
+    pub room: RoomId,
     #[serde(flatten)]
-    happened: Happened,
+    pub happened: Happened,
 }
 
 /// Where all rooms tell what happens. Telling never waits for who listens.
@@ -229,6 +253,15 @@ impl News {
         });
     }
 
+    /// Reads what happens from now on.
+    pub fn reader(self: &Arc<Self>) -> Reader {
+        Reader {
+            newest: self.newest.subscribe(),
+            number: self.journal().newest(),
+            news: self.clone(),
+        }
+    }
+
     /// Ends all streams; their clients come back to the next server.
     pub fn close(&self) {
         self.newest.send_replace(None);
@@ -246,6 +279,43 @@ impl News {
 
     fn journal(&self) -> MutexGuard<'_, Journal<Arc<Told>>> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who reads what happens, at their own pace.
+pub struct Reader {
+    news: Arc<News>,
+    newest: watch::Receiver<Option<u64>>,
+    /// What was read last.
+    number: u64,
+}
+
+pub enum Read {
+    /// With their numbers.
+    Events(Vec<(u64, Arc<Told>)>),
+    /// More happened than is held for who reads slowly; what comes next is what happens from now on.
+    Missed,
+}
+
+impl Reader {
+    /// `None` when all is read and the server leaves.
+    pub async fn next(&mut self) -> Option<Read> {
+        loop {
+            let is_over = self.newest.borrow_and_update().is_none();
+            let found = self.news.journal().after(self.number, AT_ONCE);
+            let Some(found) = found else {
+                self.number = self.news.journal().newest();
+                return Some(Read::Missed);
+            };
+            if let Some((number, _)) = found.last() {
+                self.number = *number;
+                return Some(Read::Events(found));
+            }
+            if is_over {
+                return None;
+            }
+            self.newest.changed().await.ok()?;
+        }
     }
 }
 
@@ -322,11 +392,8 @@ async fn expiry(claims: Option<Claims>) {
 }
 
 struct Listener {
-    news: Arc<News>,
-    newest: watch::Receiver<Option<u64>>,
+    reader: Reader,
     room: Option<RoomId>,
-    /// What was read last.
-    number: u64,
     /// Something between was lost, and that is to be told.
     missed: bool,
     _place: OwnedSemaphorePermit,
@@ -339,14 +406,13 @@ impl Listener {
         last_id: Option<&str>,
         place: OwnedSemaphorePermit,
     ) -> Self {
-        let newest = news.journal().newest();
         let known = last_id.map(|id| news.number(id));
+        let mut reader = news.reader();
+        reader.number = known.flatten().unwrap_or(reader.number);
         Self {
-            newest: news.newest.subscribe(),
+            reader,
             room,
-            number: known.flatten().unwrap_or(newest),
             missed: known == Some(None),
-            news,
             _place: place,
         }
     }
@@ -362,37 +428,52 @@ impl Listener {
     /// `None` when the server leaves.
     async fn next(&mut self) -> Option<Vec<SseEvent>> {
         loop {
-            (*self.newest.borrow_and_update())?;
-            let found = match std::mem::take(&mut self.missed) {
-                true => None,
-                false => self.news.journal().after(self.number, AT_ONCE),
-            };
-            let Some(found) = found else {
-                self.number = self.news.journal().newest();
+            if std::mem::take(&mut self.missed) {
                 return Some(vec![self.gap()]);
-            };
-            if let Some((number, _)) = found.last() {
-                self.number = *number;
-                let is_wanted = |told: &Told| self.room.as_ref().is_none_or(|r| *r == told.room);
-                let wanted = found.iter().filter(|(_, told)| is_wanted(told));
-                let batch: Vec<_> = wanted.filter_map(|(n, told)| self.sse(*n, told)).collect();
-                if !batch.is_empty() {
-                    return Some(batch);
+            }
+            match self.reader.next().await? {
+                Read::Missed => self.missed = true,
+                Read::Events(found) => {
+                    let is_wanted =
+                        |told: &Told| self.room.as_ref().is_none_or(|r| *r == told.room);
+                    let wanted = found.iter().filter(|(_, told)| is_wanted(told));
+                    let batch: Vec<_> = wanted.filter_map(|(n, told)| self.sse(*n, told)).collect();
+                    if !batch.is_empty() {
+                        return Some(batch);
+                    }
                 }
-            } else {
-                self.newest.changed().await.ok()?;
             }
         }
     }
 
     fn sse(&self, number: u64, told: &Told) -> Option<SseEvent> {
-        let event = SseEvent::default().id(self.news.id(number));
+        let event = SseEvent::default().id(self.reader.news.id(number));
         event.json_data(told).ok()
     }
 
     /// So that who listens asks for the state anew.
     fn gap(&self) -> SseEvent {
         let data = r#"{"type":"missed","detail":"what happened before is not held any more: read the rooms again"}"#;
-        SseEvent::default().id(self.news.id(self.number)).data(data)
+        let id = self.reader.news.id(self.reader.number);
+        SseEvent::default().id(id).data(data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use utoipa::PartialSchema;
+
+    use super::*;
+
+    #[test]
+    fn all_types_are_listed() {
+        let schema = serde_json::json!(Happened::schema());
+        let variants = schema["oneOf"].as_array().expect("variants");
+        let of = |variant: &serde_json::Value| {
+            let direct = &variant["properties"]["type"]["enum"][0];
+            direct.as_str().map(str::to_owned).expect("its type")
+        };
+        let described: Vec<String> = variants.iter().map(of).collect();
+        assert_eq!(described, Happened::TYPES);
     }
 }

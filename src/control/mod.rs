@@ -1,12 +1,15 @@
 //! WHO MAY, and the API that producers and pages use.
 //!
-//! Read [`auth`] (tokens and what they allow), then [`api`] (the routes), [`views`] (what they answer), [`openapi`] (what describes them) and [`events`] (what happens,
-//! as it happens, out of a [`journal`]).
+//! Read [`auth`] (tokens and what they allow), then [`api`] (the routes), [`views`] (what they answer),
+//! [`openapi`] (what describes them), [`events`] (what happens, as it happens) and [`webhooks`] (the same,
+//! sent to who asked). [`db`] is what outlives the server; [`core`] what is decided without I/O.
 
 pub mod api;
 pub mod auth;
+pub mod core;
+pub mod db;
 pub mod events;
-pub mod journal;
 pub mod openapi;
 pub mod participants;
 pub mod views;
+pub mod webhooks;

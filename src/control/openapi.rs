@@ -7,6 +7,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
+use super::events::Happened;
 use crate::problem::Problem;
 
 /// RFC 9457.
@@ -24,6 +25,7 @@ pub const PROBLEM: &str = "application/problem+json";
         (name = "program", description = "What the audience sees"),
         (name = "recordings", description = "What was broadcast"),
         (name = "events", description = "What happens, as it happens"),
+        (name = "webhooks", description = "The same, sent to who asked for it"),
     ),
     security(("token" = [])),
     modifiers(&Tokens),
@@ -57,6 +59,10 @@ pub fn described(routes: OpenApiRouter, layouts: &[String]) -> Router {
     for change in ["ProgramChange", "PreviewChange"] {
         let properties = &mut description["components"]["schemas"][change]["properties"];
         properties["layout"]["enum"] = names.clone();
+    }
+    for schema in ["NewWebhook", "WebhookChange"] {
+        let properties = &mut description["components"]["schemas"][schema]["properties"];
+        properties["events"]["items"]["enum"] = json!(Happened::TYPES);
     }
     // A map's keys have no type of their own in utoipa.
     let preview = &mut description["components"]["schemas"]["PreviewChange"]["properties"];

@@ -87,6 +87,14 @@ pub struct Items<T> {
     pub items: Vec<T>,
 }
 
+/// A piece of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// What `after` of the next page is; `null` on the last.
+    pub next: Option<i64>,
+}
+
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Started {
     pub id: BroadcastId,

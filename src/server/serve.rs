@@ -24,7 +24,9 @@ use super::tools::Tools;
 use super::{http, settings};
 use crate::config::{Config, LogFormat};
 use crate::control::auth::Authority;
+use crate::control::db::Db;
 use crate::control::events::News;
+use crate::control::webhooks::Webhooks;
 use crate::problem::Problem;
 use crate::program::ProgramSettings;
 use crate::program::core::wire::Abilities;
@@ -76,6 +78,10 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let codecs = codecs(&mut program).await?;
         let failures = Arc::new(Failures::default());
         let news = Arc::new(News::default());
+        let db = Db::open(&config.data.database, &config.data.dir).await?;
+        // On one's own machine, receivers are there too.
+        let allow_private = arguments.dev || config.webhooks.allow_private_addresses;
+        let webhooks = Webhooks::start(db.clone(), &news, allow_private).await?;
         let tools = Arc::new(Tools {
             room: settings::room(&config, layouts.clone()),
             max_rooms: config.room.max_rooms,
@@ -110,7 +116,8 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let whip = settings::whip(&config, codecs);
         let session = settings::session(&config);
         let api = control::api::routes(house, authority.clone())
-            .merge(control::events::routes(news.clone(), authority));
+            .merge(control::events::routes(news.clone(), authority.clone()))
+            .merge(control::webhooks::api::routes(webhooks.clone(), authority));
         let router = Router::new()
             .merge(rtc::whip::routes(door.clone(), rtc.clone(), whip.clone()))
             .merge(rtc::whep::routes(door.clone(), rtc.clone(), whip.clone()))
@@ -152,6 +159,8 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         news.close();
         stop_http.cancel();
         let _ = serving.await;
+        webhooks.finish().await;
+        db.close().await;
         info!("left in order");
         Ok(())
     })

@@ -1,6 +1,7 @@
 //! A real server for tests: the binary, in its own folder, on free ports, ended with the test.
 #![allow(dead_code)] // each test binary uses its own part
 
+pub mod postgres;
 pub mod publisher;
 #[cfg(feature = "pipeline")]
 pub mod recorded;
@@ -23,6 +24,8 @@ pub struct Server {
     pub base: String,
     process: Child,
     data: Option<TempDir>,
+    /// What it is started with again.
+    environment: Vec<(String, String)>,
 }
 
 impl Server {
@@ -38,6 +41,7 @@ impl Server {
             base,
             process,
             data: Some(data),
+            environment: owned(environment),
         }
     }
 
@@ -50,6 +54,7 @@ impl Server {
             base,
             process,
             data: Some(data),
+            environment: owned(&environment),
         }
     }
 
@@ -69,7 +74,9 @@ impl Server {
     pub fn kill_and_restart(&mut self) {
         self.process.kill().expect("killed");
         self.process.wait().expect("reaped");
-        let (process, base) = spawn(self.data(), &["--dev"], &[], &[]);
+        let environment = self.environment.iter();
+        let environment: Vec<_> = environment.map(|(k, v)| (&**k, &**v)).collect();
+        let (process, base) = spawn(self.data(), &["--dev"], &[], &environment);
         self.process = process;
         self.base = base;
     }
@@ -88,6 +95,12 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn owned(environment: &[(&str, &str)]) -> Vec<(String, String)> {
+    let all = environment.iter();
+    all.map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect()
 }
 
 fn spawn(

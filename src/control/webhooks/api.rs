@@ -1,0 +1,440 @@
+//! `/api/v1/webhooks`: who is told of what, what they have not taken, and telling them again.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, StatusCode, header};
+use rand::RngExt;
+use serde::{Deserialize, Deserializer, Serialize};
+use url::Url;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::{MAX_WEBHOOKS, Webhook, Webhooks};
+use crate::control::api::{Body, bearer, change_of, denied, fresh, room_id};
+use crate::control::auth::Authority;
+use crate::control::events::Happened;
+use crate::control::openapi::{Later, NotThere, Refusals, Unreadable};
+use crate::control::views::{Items, Page};
+use crate::problem::Problem;
+use crate::room::{Role, RoomId};
+
+/// As long as HMAC-SHA256's output; the standard asks for 24 to 64.
+const SECRET_BYTES: usize = 32;
+const MAX_URL_LEN: usize = 2000;
+const PAGE: i64 = 100;
+
+#[derive(Clone)]
+struct Api {
+    webhooks: Arc<Webhooks>,
+    authority: Authority,
+}
+
+pub fn routes(webhooks: Arc<Webhooks>, authority: Authority) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(show, change, remove))
+        .routes(routes!(pending))
+        .routes(routes!(replay))
+        .with_state(Api {
+            webhooks,
+            authority,
+        })
+}
+
+/// Who is told of what
+#[derive(Debug, Serialize, ToSchema)]
+struct WebhookView {
+    id: Uuid,
+    url: String,
+    /// `null`: of all rooms.
+    room: Option<RoomId>,
+    /// Types of events; empty: all.
+    events: Vec<String>,
+    /// While it is not, nothing is put down for it. An answer of 410 Gone disables it.
+    enabled: bool,
+    created_at: DateTime<Utc>,
+}
+
+impl From<&Webhook> for WebhookView {
+    fn from(webhook: &Webhook) -> Self {
+        Self {
+            id: webhook.id,
+            url: webhook.url.to_string(),
+            room: webhook.room.clone(),
+            events: webhook.events.clone(),
+            enabled: webhook.enabled,
+            created_at: webhook.created_at,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct CreatedWebhook {
+    #[serde(flatten)]
+    webhook: WebhookView,
+    /// What signatures are made with (Standard Webhooks). It is told this once.
+    secret: String,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewWebhook {
+    #[schema(format = "uri", max_length = 2000, pattern = r"^https?://[A-Za-z0-9]")]
+    url: String,
+    /// Of this room alone; else of all, for who holds a token for all.
+    room: Option<RoomId>,
+    /// Types of events; empty: all.
+    #[serde(default)]
+    events: Vec<String>,
+}
+
+/// What is not named stays as it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct WebhookChange {
+    #[schema(format = "uri", max_length = 2000, pattern = r"^https?://[A-Za-z0-9]")]
+    url: Option<String>,
+    events: Option<Vec<String>>,
+    enabled: Option<bool>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Replay {
+    /// Also what was taken since then, as far as it is kept: 7 days.
+    since: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Replayed {
+    /// So many events are due now.
+    events: u64,
+}
+
+/// An event that a webhook has not taken.
+#[derive(Debug, Serialize, ToSchema)]
+struct DeliveryView {
+    /// The `webhook-id` that it is sent with.
+    id: String,
+    room: String,
+    #[serde(rename = "type")]
+    kind: String,
+    at: DateTime<Utc>,
+    /// `waiting`, or `dead` when it was refused for a day.
+    state: String,
+    attempts: u32,
+    /// When it is tried again, if those before it of its room are taken by then.
+    due_at: Option<DateTime<Utc>>,
+    /// Why it was not taken.
+    error: Option<String>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct OfRoom {
+    /// Those of this room alone.
+    room: Option<String>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct After {
+    /// `next` of the page before.
+    #[serde(default, deserialize_with = "cursor")]
+    #[param(minimum = 0, maximum = 9_007_199_254_740_991_i64)]
+    after: i64,
+}
+
+/// Not more than a JSON number holds exactly.
+fn cursor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    const MOST: i64 = (1 << 53) - 1;
+    let number = i64::deserialize(deserializer)?;
+    match (0..=MOST).contains(&number) {
+        true => Ok(number),
+        false => Err(serde::de::Error::custom(
+            "after is `next` of the page before",
+        )),
+    }
+}
+
+/// Who is told of what happens
+#[utoipa::path(
+    get,
+    path = "/api/v1/webhooks",
+    tag = "webhooks",
+    params(OfRoom),
+    responses((status = 200, body = Items<WebhookView>), Refusals, NotThere)
+)]
+async fn list(
+    State(api): State<Api>,
+    Query(of): Query<OfRoom>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    api.may_somewhere(&headers)?;
+    let room = of.room.as_deref().map(room_id).transpose()?;
+    api.may(&headers, room.as_ref())?;
+    let all = api.webhooks.all();
+    let is_meant = |webhook: &&Arc<Webhook>| room.is_none() || webhook.room == room;
+    let items = all.iter().filter(is_meant);
+    Ok(fresh(Items {
+        items: items.map(|w| WebhookView::from(&**w)).collect(),
+    }))
+}
+
+/// Asks to be told
+///
+/// Each event is sent as `/api/v1/events` tells it, by POST, signed as Standard Webhooks 1.0.0 has it:
+/// headers `webhook-id`, `webhook-timestamp`, `webhook-signature`. Whatever is not answered 2xx within
+/// 15 s is sent again for 24 h, the events of each room in their order.
+#[utoipa::path(
+    post,
+    path = "/api/v1/webhooks",
+    tag = "webhooks",
+    request_body = NewWebhook,
+    responses((status = 201, body = CreatedWebhook), Refusals, Unreadable, Later)
+)]
+async fn create(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    api.may_somewhere(&headers)?;
+    let new: NewWebhook = change_of(body)?;
+    api.may(&headers, new.room.as_ref())?;
+    let webhooks = &api.webhooks;
+    if webhooks.all().len() >= MAX_WEBHOOKS {
+        let detail = format!("there are {MAX_WEBHOOKS} webhooks already; delete one first");
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+    }
+    let mut secret = [0; SECRET_BYTES];
+    rand::rng().fill(&mut secret);
+    let webhook = Webhook {
+        id: Uuid::now_v7(),
+        url: api.url(&new.url)?,
+        secret: format!("whsec_{}", STANDARD.encode(secret)),
+        room: new.room,
+        events: types(new.events)?,
+        enabled: true,
+        created_at: Utc::now(),
+    };
+    webhooks.store.add(&webhook).await.map_err(database_away)?;
+    let created = CreatedWebhook {
+        webhook: WebhookView::from(&webhook),
+        secret: webhook.secret.clone(),
+    };
+    let place = format!("/api/v1/webhooks/{}", webhook.id);
+    webhooks.know(webhook);
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, place)],
+        Json(created),
+    )
+        .into_response())
+}
+
+/// A webhook
+#[utoipa::path(
+    get,
+    path = "/api/v1/webhooks/{id}",
+    tag = "webhooks",
+    params(("id" = Uuid, Path)),
+    responses((status = 200, body = WebhookView), Refusals, NotThere)
+)]
+async fn show(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let webhook = api.webhook(&headers, &id)?;
+    Ok(fresh(WebhookView::from(&*webhook)))
+}
+
+/// Changes where it is sent and what of; what is not named stays as it is
+#[utoipa::path(
+    patch,
+    path = "/api/v1/webhooks/{id}",
+    tag = "webhooks",
+    params(("id" = Uuid, Path)),
+    request_body = WebhookChange,
+    responses((status = 200, body = WebhookView), Refusals, NotThere, Unreadable, Later)
+)]
+async fn change(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let webhook = api.webhook(&headers, &id)?;
+    let change: WebhookChange = change_of(body)?;
+    let mut changed = (*webhook).clone();
+    if let Some(url) = change.url {
+        changed.url = api.url(&url)?;
+    }
+    if let Some(events) = change.events {
+        changed.events = types(events)?;
+    }
+    changed.enabled = change.enabled.unwrap_or(changed.enabled);
+    let webhooks = &api.webhooks;
+    let stored = webhooks.store.change(&changed).await;
+    stored.map_err(database_away)?;
+    let view = WebhookView::from(&changed);
+    webhooks.change(changed);
+    Ok(fresh(view))
+}
+
+/// Deletes a webhook, with all that it was still to be told
+#[utoipa::path(
+    delete,
+    path = "/api/v1/webhooks/{id}",
+    tag = "webhooks",
+    params(("id" = Uuid, Path)),
+    responses((status = 204), Refusals, NotThere, Later)
+)]
+async fn remove(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let webhook = api.webhook(&headers, &id)?;
+    let webhooks = &api.webhooks;
+    let removed = webhooks.store.remove(webhook.id).await;
+    removed.map_err(database_away)?;
+    webhooks.forget(webhook.id);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a webhook has not taken: what waits, and what was given up
+#[utoipa::path(
+    get,
+    path = "/api/v1/webhooks/{id}/deliveries",
+    tag = "webhooks",
+    params(("id" = Uuid, Path), After),
+    responses((status = 200, body = Page<DeliveryView>), Refusals, NotThere, Unreadable, Later)
+)]
+async fn pending(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Query(After { after }): Query<After>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let webhook = api.webhook(&headers, &id)?;
+    let store = &api.webhooks.store;
+    let found = store.pending(webhook.id, after, PAGE).await;
+    let found = found.map_err(database_away)?;
+    let is_more = found.len() as i64 == PAGE;
+    let next = found.last().filter(|_| is_more).map(|last| last.event);
+    let items = found.into_iter().map(|pending| DeliveryView {
+        due_at: (pending.state == "waiting").then_some(pending.due_at),
+        id: pending.id,
+        room: pending.room,
+        kind: pending.kind,
+        at: pending.at,
+        state: pending.state,
+        attempts: pending.attempts,
+        error: pending.error,
+    });
+    Ok(fresh(Page {
+        items: items.collect(),
+        next,
+    }))
+}
+
+/// Sends again, at once: what waits, what was given up, and what was taken since a time
+#[utoipa::path(
+    post,
+    path = "/api/v1/webhooks/{id}/replay",
+    tag = "webhooks",
+    params(("id" = Uuid, Path)),
+    request_body = Replay,
+    responses((status = 202, body = Replayed), Refusals, NotThere, Unreadable, Later)
+)]
+async fn replay(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let webhook = api.webhook(&headers, &id)?;
+    let Replay { since } = change_of(body)?;
+    let webhooks = &api.webhooks;
+    let replayed = webhooks.store.replay(&webhook, since).await;
+    let events = replayed.map_err(database_away)?;
+    webhooks.wake(webhook.id);
+    Ok((StatusCode::ACCEPTED, Json(Replayed { events })).into_response())
+}
+
+impl Api {
+    /// Who directs a room may be told of it; who directs all, of all.
+    fn may(&self, headers: &HeaderMap, room: Option<&RoomId>) -> Result<(), Problem> {
+        let token = bearer(headers);
+        let claims = match room {
+            Some(room) => self.authority.check(token, room, Role::may_direct),
+            None => self.authority.check_everywhere(token, Role::may_direct),
+        };
+        claims.map(drop).map_err(denied)
+    }
+
+    /// Who may direct nothing learns nothing of what there is.
+    fn may_somewhere(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let token = bearer(headers);
+        let claims = self.authority.check_anywhere(token, Role::may_direct);
+        claims.map(drop).map_err(denied)
+    }
+
+    fn webhook(&self, headers: &HeaderMap, id: &str) -> Result<Arc<Webhook>, Problem> {
+        self.may_somewhere(headers)?;
+        let found = id.parse().ok().and_then(|id| self.webhooks.find(id));
+        let webhook = found.ok_or_else(|| {
+            let detail = "there is no such webhook; GET /api/v1/webhooks lists them";
+            Problem::new(StatusCode::NOT_FOUND, detail)
+        })?;
+        self.may(headers, webhook.room.as_ref())?;
+        Ok(webhook)
+    }
+
+    fn url(&self, text: &str) -> Result<Url, Problem> {
+        let unusable = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
+        if text.len() > MAX_URL_LEN {
+            return Err(unusable(format!(
+                "url is longer than {MAX_URL_LEN} characters"
+            )));
+        }
+        let url: Url = text
+            .parse()
+            .map_err(|e| unusable(format!("url cannot be {text:?}: {e}")))?;
+        match self.webhooks.courier.objection(&url) {
+            Some(objection) => Err(unusable(objection)),
+            None => Ok(url),
+        }
+    }
+}
+
+/// Those that there are.
+fn types(events: Vec<String>) -> Result<Vec<String>, Problem> {
+    match events
+        .iter()
+        .find(|kind| !Happened::TYPES.contains(&kind.as_str()))
+    {
+        Some(unknown) => {
+            let all = Happened::TYPES.join(", ");
+            let detail = format!("there is no event {unknown:?}; there are {all}");
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail))
+        }
+        None => Ok(events),
+    }
+}
+
+fn database_away(error: sqlx::Error) -> Problem {
+    tracing::warn!(%error, "the database does not answer");
+    let detail = "the server's database does not answer; try again later";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        .with_header(header::RETRY_AFTER, header::HeaderValue::from_static("10"))
+}

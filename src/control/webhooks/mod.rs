@@ -1,0 +1,154 @@
+//! Webhooks (Standard Webhooks 1.0.0): what happens in the rooms, sent to those who asked for it.
+//!
+//! [`store`] keeps who asked and what they are still to be told; [`outbox`] puts down what happens;
+//! [`deliver`] sends it, again and again; [`api`] is how it is asked for.
+//!
+//! An event is on its way once it is in the database: a room never waits for that, and a server that
+//! dies goes on where it was. Events of one room are taken in order, each at least once.
+
+pub mod api;
+mod deliver;
+mod outbox;
+mod store;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+use uuid::Uuid;
+
+use self::deliver::Courier;
+use self::store::Store;
+use super::db::Db;
+use super::events::{Happened, News};
+use crate::room::RoomId;
+
+/// More are refused: each is told of every event.
+const MAX_WEBHOOKS: usize = 200;
+
+/// Who asked to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    pub id: Uuid,
+    pub url: Url,
+    /// `whsec_` and base64.
+    pub secret: String,
+    /// `None`: of all rooms.
+    pub room: Option<RoomId>,
+    /// Types; empty: all.
+    pub events: Vec<String>,
+    pub enabled: bool,
+    pub created_at: DateTime<Utc>,
+}
+
+impl Webhook {
+    fn wants(&self, room: &RoomId, kind: &str) -> bool {
+        let of_type = self.events.is_empty() || self.events.iter().any(|wanted| wanted == kind);
+        let of_room = self.room.as_ref().is_none_or(|own| own == room);
+        self.enabled && of_type && of_room
+    }
+}
+
+/// All webhooks of this server, at work.
+pub struct Webhooks {
+    store: Store,
+    courier: Courier,
+    /// Those in the store.
+    known: RwLock<BTreeMap<Uuid, Known>>,
+    senders: TaskTracker,
+    stop: CancellationToken,
+}
+
+struct Known {
+    webhook: Arc<Webhook>,
+    /// Wakes who sends to it.
+    wake: Arc<Notify>,
+}
+
+impl Webhooks {
+    /// Goes on with what is in the database.
+    pub async fn start(
+        db: Db,
+        news: &Arc<News>,
+        allow_private_addresses: bool,
+    ) -> anyhow::Result<Arc<Self>> {
+        let webhooks = Arc::new(Self {
+            store: Store::new(db).await?,
+            courier: Courier::new(allow_private_addresses)?,
+            known: RwLock::default(),
+            senders: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        });
+        for webhook in webhooks.store.all().await? {
+            webhooks.know(webhook);
+        }
+        let outbox = outbox::keep(webhooks.clone(), news.reader());
+        webhooks.senders.spawn(outbox);
+        Ok(webhooks)
+    }
+
+    /// Puts down what was told until `News::close`, and sends no more. What was not taken by then is
+    /// sent after the next start.
+    pub async fn finish(&self) {
+        self.stop.cancel();
+        self.senders.close();
+        self.senders.wait().await;
+    }
+
+    fn know(self: &Arc<Self>, webhook: Webhook) {
+        let (id, wake) = (webhook.id, Arc::new(Notify::new()));
+        let one = Known {
+            webhook: Arc::new(webhook),
+            wake: wake.clone(),
+        };
+        self.known
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, one);
+        self.senders.spawn(deliver::keep(self.clone(), id, wake));
+    }
+
+    /// Who sends to it leaves when it is woken.
+    fn forget(&self, id: Uuid) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gone) = known.remove(&id) {
+            gone.wake.notify_one();
+        }
+    }
+
+    fn change(&self, webhook: Webhook) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get_mut(&webhook.id) {
+            known.webhook = Arc::new(webhook);
+            known.wake.notify_one();
+        }
+    }
+
+    fn find(&self, id: Uuid) -> Option<Arc<Webhook>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&id).map(|known| known.webhook.clone())
+    }
+
+    /// In the order they were made.
+    fn all(&self) -> Vec<Arc<Webhook>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.values().map(|one| one.webhook.clone()).collect()
+    }
+
+    fn wake(&self, id: Uuid) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(&id) {
+            known.wake.notify_one();
+        }
+    }
+}
+
+/// Its `type`, as it is told.
+fn kind(happened: &Happened) -> String {
+    let told = serde_json::to_value(happened).unwrap_or_default();
+    told["type"].as_str().unwrap_or_default().to_owned()
+}
