@@ -56,6 +56,9 @@ settings! {
         /// Where pages, WHIP, HLS and the API are served. Put a TLS proxy in front: browsers
         /// give camera and microphone only to https pages and to localhost.
         listen: SocketAddr = "\"0.0.0.0:8080\"";
+        /// Addresses of proxies of your own: whom their X-Forwarded-For names is put down in the audit
+        /// log. Nobody else's is believed.
+        trusted_proxies: Vec<IpAddr> = "[]";
     }
     rtc: Rtc {
         /// The one port of all WebRTC connections, of UDP and TCP.

@@ -1,6 +1,6 @@
 //! `/api/v1`: what is live, who is in a room, what was recorded; start, stop and delete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,13 +16,14 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::audit::Change;
 use super::auth::{Authority, Denied};
 use super::openapi::{Conflict, Later, NotThere, Refusals, Unreadable};
 use super::participants::ParticipantDetail;
 use super::views::{Items, ParticipantView, PreviewView, RecordingView, RoomView, Started};
 use crate::problem::Problem;
 use crate::room::{
-    BroadcastId, Command, Direction, ParticipantId, Refused, Role, RoomId, Transition,
+    BroadcastId, Command, Direction, ParticipantId, Refused, Role, RoomId, TrackSource, Transition,
 };
 
 /// What the routes ask of the house.
@@ -34,6 +35,8 @@ pub trait House: Send + Sync + 'static {
     /// `None` for one who is not here, and whose connection has not failed lately.
     fn participant(&self, room: RoomId, id: ParticipantId)
     -> Answer<'_, Option<ParticipantDetail>>;
+    /// What a participant is known by; `None` of who is not here.
+    fn known_by(&self, room: &RoomId, id: ParticipantId) -> Option<KnownBy>;
     /// Carries out what a producer asks of a room's stage.
     fn direct(&self, id: &RoomId, commands: Vec<Command>) -> Result<(), Refused>;
     /// Shows a producer what the program would be with these.
@@ -47,6 +50,12 @@ pub trait House: Send + Sync + 'static {
     fn recordings(&self) -> Answer<'_, Vec<RecordingView>>;
     fn recording(&self, id: BroadcastId) -> Answer<'_, Option<RecordingView>>;
     fn delete_recording(&self, id: BroadcastId) -> Answer<'_, ()>;
+}
+
+/// By what somebody is recognized when they come back, and what they are called.
+pub struct KnownBy {
+    pub identity: Option<String>,
+    pub name: String,
 }
 
 /// An answer that storage must be asked for; the error says why it did not answer.
@@ -164,8 +173,10 @@ async fn start(
 ) -> Result<Response, Problem> {
     let room = room_id(&room)?;
     api.may(&headers, &room, Role::may_direct)?;
+    let before = api.house.room(&room);
     let id = api.house.start_broadcast(&room).map_err(refused)?;
-    Ok((StatusCode::CREATED, Json(Started { id })).into_response())
+    let change = Change::default().from(before).to(api.house.room(&room));
+    Ok(change.on((StatusCode::CREATED, Json(Started { id }))))
 }
 
 /// Ends the broadcast
@@ -180,11 +191,13 @@ async fn stop(
     State(api): State<Api>,
     Path(room): Path<String>,
     headers: HeaderMap,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     let room = room_id(&room)?;
     api.may(&headers, &room, Role::may_direct)?;
+    let before = api.house.room(&room);
     api.house.stop_broadcast(&room).map_err(refused)?;
-    Ok(StatusCode::NO_CONTENT)
+    let change = Change::default().from(before).to(api.house.room(&room));
+    Ok(change.on(StatusCode::NO_CONTENT))
 }
 
 /// What is not named stays as it is.
@@ -226,6 +239,8 @@ struct ParticipantChange {
     #[serde(default, deserialize_with = "whole")]
     #[schema(maximum = 65535)]
     place: Option<u16>,
+    /// What of theirs reaches nobody, whatever they publish: all that is not named does.
+    muted: Option<BTreeSet<TrackSource>>,
 }
 
 /// In JSON, 2.0 is a whole number too.
@@ -267,9 +282,7 @@ async fn direct(
     let room = room_id(&room)?;
     api.may(&headers, &room, Role::may_direct)?;
     let change: ProgramChange = change_of(body)?;
-    if api.house.room(&room).is_none() {
-        return Err(no_room(&room));
-    }
+    let before = api.house.room(&room).ok_or_else(|| no_room(&room))?;
     let transition = change.transition.map(Command::SetTransition);
     let passthrough = change.passthrough.map(Command::SetPassthrough);
     let layout = change.layout.map(Direction::Layout).into_iter();
@@ -280,10 +293,7 @@ async fn direct(
     api.house
         .direct(&room, commands.collect())
         .map_err(refused)?;
-    api.house
-        .room(&room)
-        .map(fresh)
-        .ok_or_else(|| no_room(&room))
+    api.changed(&room, before)
 }
 
 /// Shows what the program would be with these changes, to who may direct
@@ -370,15 +380,13 @@ async fn take(
     let room = room_id(&room)?;
     api.may(&headers, &room, Role::may_direct)?;
     api.previewed(&room)?;
+    let before = api.house.room(&room).ok_or_else(|| no_room(&room))?;
     let take = vec![Command::Take];
     api.house.direct(&room, take).map_err(refused)?;
-    api.house
-        .room(&room)
-        .map(fresh)
-        .ok_or_else(|| no_room(&room))
+    api.changed(&room, before)
 }
 
-/// Takes a participant into the program or out of it, or gives them another place
+/// Takes a participant into the program or out of it, gives them another place, or mutes them
 #[utoipa::path(
     patch,
     path = "/api/v1/rooms/{room}/participants/{id}",
@@ -409,15 +417,19 @@ async fn change_participant(
         participant: id,
         place: place.into(),
     });
-    let commands = on_stage.into_iter().chain(place);
+    let muted = change.muted.map(|sources| Command::Mute {
+        participant: id,
+        sources,
+    });
+    let commands = on_stage.into_iter().chain(place).chain(muted);
+    let before = api.member(&room, id);
     api.house
         .direct(&room, commands.collect())
         .map_err(refused)?;
-    let mut all = api.house.participants(&room).into_iter();
-    let changed = all.find(|participant| participant.id == id);
-    changed
-        .map(fresh)
-        .ok_or_else(|| refused(Refused::NoSuchParticipant))
+    let after = api.member(&room, id);
+    let after = after.ok_or_else(|| refused(Refused::NoSuchParticipant))?;
+    let change = Change::default().from(before).to(&after);
+    Ok(change.on(fresh(after)))
 }
 
 /// The names of the layouts
@@ -475,7 +487,7 @@ async fn delete_recording(
     State(api): State<Api>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     // Who may delete nothing learns nothing of what there is.
     let any = api
         .authority
@@ -491,10 +503,22 @@ async fn delete_recording(
         .delete_recording(recording.id)
         .await
         .map_err(storage_away)?;
-    Ok(StatusCode::NO_CONTENT)
+    let change = Change::of(Some(recording.room.clone())).from(recording);
+    Ok(change.on(StatusCode::NO_CONTENT))
 }
 
 impl Api {
+    /// The answer of a command that changed a room's program.
+    fn changed(&self, room: &RoomId, before: RoomView) -> Result<Response, Problem> {
+        let after = self.house.room(room).ok_or_else(|| no_room(room))?;
+        Ok(Change::default().from(before).to(&after).on(fresh(after)))
+    }
+
+    fn member(&self, room: &RoomId, id: ParticipantId) -> Option<ParticipantView> {
+        let mut all = self.house.participants(room).into_iter();
+        all.find(|participant| participant.id == id)
+    }
+
     fn may(
         &self,
         headers: &HeaderMap,
@@ -553,7 +577,7 @@ pub(super) fn denied(denied: Denied) -> Problem {
     }
 }
 
-fn refused(refused: Refused) -> Problem {
+pub(super) fn refused(refused: Refused) -> Problem {
     let status = match refused {
         Refused::Full(_) | Refused::TooCostly(_) => StatusCode::SERVICE_UNAVAILABLE,
         Refused::MayNotPublish(_) | Refused::MayNotAttend(_) => StatusCode::FORBIDDEN,

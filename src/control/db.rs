@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
+use http::{HeaderValue, StatusCode, header};
 use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
+
+use crate::problem::Problem;
 
 const MAX_CONNECTIONS: u32 = 8;
 /// A request that waits longer is answered that the database is away.
@@ -71,6 +74,14 @@ fn sqlite_url(path: &Path) -> String {
     let path = path.to_string_lossy();
     let path = path.replace('%', "%25").replace('?', "%3F");
     format!("sqlite://{}?mode=rwc", path.replace('#', "%23"))
+}
+
+/// The answer when it does not.
+pub(super) fn away(error: sqlx::Error) -> Problem {
+    tracing::warn!(%error, "the database does not answer");
+    let detail = "the server's database does not answer; try again later";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("10"))
 }
 
 /// Milliseconds since 1970.

@@ -53,6 +53,15 @@ pub enum Happened {
     ParticipantAway { participant: ParticipantId },
     #[serde(rename = "participant.left")]
     ParticipantLeft { participant: ParticipantId },
+    /// By a producer.
+    #[serde(rename = "participant.removed")]
+    ParticipantRemoved { participant: ParticipantId },
+    /// By a producer: all that is muted of theirs now.
+    #[serde(rename = "participant.muted")]
+    ParticipantMuted {
+        participant: ParticipantId,
+        sources: Vec<TrackSource>,
+    },
     #[serde(rename = "track.started")]
     TrackStarted {
         participant: ParticipantId,
@@ -116,6 +125,8 @@ impl Happened {
         "participant.returned",
         "participant.away",
         "participant.left",
+        "participant.removed",
+        "participant.muted",
         "track.started",
         "track.muted",
         "track.kept_out",
@@ -148,6 +159,16 @@ impl Happened {
             }
             Event::ParticipantAway { participant } => Self::ParticipantAway { participant },
             Event::ParticipantLeft { participant } => Self::ParticipantLeft { participant },
+            Event::ParticipantRemoved { participant, .. } => {
+                Self::ParticipantRemoved { participant }
+            }
+            Event::ParticipantMuted {
+                participant,
+                sources,
+            } => Self::ParticipantMuted {
+                participant,
+                sources: sources.into_iter().collect(),
+            },
             Event::TrackStarted {
                 participant,
                 number,

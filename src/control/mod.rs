@@ -2,13 +2,17 @@
 //!
 //! Read [`auth`] (tokens and what they allow), then [`api`] (the routes), [`views`] (what they answer),
 //! [`openapi`] (what describes them), [`events`] (what happens, as it happens) and [`webhooks`] (the same,
-//! sent to who asked). [`db`] is what outlives the server; [`core`] what is decided without I/O.
+//! sent to who asked). [`moderation`] is who has to leave, and [`bans`] who may not come back; [`audit`] is what
+//! was commanded. [`db`] is what outlives the server; [`core`] what is decided without I/O.
 
 pub mod api;
+pub mod audit;
 pub mod auth;
+pub mod bans;
 pub mod core;
 pub mod db;
 pub mod events;
+pub mod moderation;
 pub mod openapi;
 pub mod participants;
 pub mod views;

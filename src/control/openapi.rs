@@ -25,6 +25,7 @@ pub const PROBLEM: &str = "application/problem+json";
         (name = "program", description = "What the audience sees"),
         (name = "recordings", description = "What was broadcast"),
         (name = "events", description = "What happens, as it happens"),
+        (name = "audit", description = "What was commanded, and by whom"),
         (name = "webhooks", description = "The same, sent to who asked for it"),
     ),
     security(("token" = [])),

@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::room::{BroadcastId, Codec, MediaKind, ParticipantId, Role, RoomId, Transition};
+use crate::room::{
+    BroadcastId, Codec, MediaKind, ParticipantId, Role, RoomId, TrackSource, Transition,
+};
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct RoomView {
@@ -59,6 +61,8 @@ pub struct ParticipantView {
     pub presence: &'static str,
     /// Part of the program, once they publish.
     pub on_stage: bool,
+    /// What a producer muted: it reaches nobody, whatever they publish.
+    pub muted: Vec<TrackSource>,
     pub tracks: Vec<TrackView>,
 }
 
@@ -91,8 +95,8 @@ pub struct Items<T> {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    /// What `after` of the next page is; `null` on the last.
-    pub next: Option<i64>,
+    /// What `cursor` of the next page is; `null` on the last.
+    pub next: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, ToSchema)]

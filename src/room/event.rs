@@ -1,8 +1,11 @@
 //! What a room is told, and what it tells.
 
+use std::collections::BTreeSet;
+
 use super::id::{BroadcastId, ParticipantId};
 use super::participant::{Role, Session, Track, TrackNumber};
 use super::stage::{Direction, MAX_SLATE_CHARS, Transition};
+use super::track::TrackSource;
 
 /// A change asked of a room, or something that happened to one of its connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +57,13 @@ pub enum Command {
     Left(Session),
     /// The participant vanished.
     Lost(Session),
+    /// A producer mutes what of someone comes from these, and lets all else be heard and seen again.
+    Mute {
+        participant: ParticipantId,
+        sources: BTreeSet<TrackSource>,
+    },
+    /// Someone has to leave.
+    Remove(ParticipantId),
     Direct(Direction),
     /// Shows a producer what the program would be with these, before they are taken.
     Preview(Vec<Direction>),
@@ -91,6 +101,17 @@ pub enum Event {
     },
     ParticipantLeft {
         participant: ParticipantId,
+    },
+    /// Has to leave; the connections by which they are here, if they still stand, must be closed.
+    ParticipantRemoved {
+        participant: ParticipantId,
+        publishing: Option<Session>,
+        attending: Option<Session>,
+    },
+    /// What of theirs a producer muted, in all.
+    ParticipantMuted {
+        participant: ParticipantId,
+        sources: BTreeSet<TrackSource>,
     },
     /// Publishes no more, and still attends.
     PublishingEnded {

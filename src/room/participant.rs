@@ -1,6 +1,6 @@
 //! Someone in a room, and whether they are here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -96,6 +96,15 @@ pub struct Participant {
     /// The session by which they see and hear the others.
     pub attending: Option<Session>,
     pub tracks: BTreeMap<TrackNumber, Track>,
+    /// What of theirs a producer muted: it reaches nobody, whatever they publish.
+    pub muted: BTreeSet<TrackSource>,
     /// Place in the order of the stage: who came first stands first.
     pub place: u64,
+}
+
+impl Participant {
+    /// Whether nothing of this track reaches the others.
+    pub fn is_muted(&self, track: &Track) -> bool {
+        track.muted || self.muted.contains(&track.source)
+    }
 }

@@ -1,6 +1,6 @@
 //! One room: who is in it, what they publish, and whether it is live.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::event::{Command, Event, Refused};
@@ -8,7 +8,7 @@ use super::id::{BroadcastId, ParticipantId, RoomId};
 use super::participant::{Participant, Presence, Role, Session};
 use super::speaker::Speakers;
 use super::stage::{Direction, MAX_SLATE_CHARS, Stage};
-use super::track::MediaKind;
+use super::track::{MediaKind, TrackSource};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -140,7 +140,11 @@ impl Room {
                 }
             }
             Command::Level { session, level } => {
-                let id = self.of_session(session)?.id;
+                let participant = self.of_session(session)?;
+                let id = participant.id;
+                if participant.muted.contains(&TrackSource::Microphone) {
+                    return Ok(());
+                }
                 if self.speakers.hear(id, level, now) {
                     self.tell_speaker();
                 }
@@ -231,6 +235,39 @@ impl Room {
                         self.stop_publishing(id);
                     }
                 }
+            }
+            Command::Mute {
+                participant: id,
+                sources,
+            } => {
+                let participant = self.participants.get_mut(&id);
+                let participant = participant.ok_or(Refused::NoSuchParticipant)?;
+                if participant.muted != sources {
+                    participant.muted = sources.clone();
+                    let is_silent = sources.contains(&TrackSource::Microphone);
+                    self.events.push_back(Event::ParticipantMuted {
+                        participant: id,
+                        sources,
+                    });
+                    if is_silent && self.speakers.forget(id) {
+                        self.tell_speaker();
+                    }
+                }
+            }
+            Command::Remove(id) => {
+                let participant = self.participants.get(&id);
+                let participant = participant.ok_or(Refused::NoSuchParticipant)?;
+                let publishing = participant.presence.session();
+                let attending = participant.attending;
+                self.events.push_back(Event::ParticipantRemoved {
+                    participant: id,
+                    publishing,
+                    attending,
+                });
+                if let Some(session) = publishing {
+                    self.end_tracks(id, session);
+                }
+                self.remove(id);
             }
             Command::SetTransition(transition) => self.stage.set_transition(transition),
             Command::SetPassthrough(passthrough) => {
@@ -356,7 +393,7 @@ impl Room {
         }
         let place = self.next_place;
         self.next_place += 1;
-        let tracks = BTreeMap::new();
+        let (tracks, muted) = (BTreeMap::new(), BTreeSet::new());
         self.participants.insert(
             id,
             Participant {
@@ -367,6 +404,7 @@ impl Room {
                 presence,
                 attending,
                 tracks,
+                muted,
                 place,
             },
         );

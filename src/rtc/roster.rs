@@ -30,6 +30,8 @@ pub struct Entry {
     pub is_away: bool,
     /// Part of the program.
     pub is_on_stage: bool,
+    /// What of theirs a producer muted.
+    pub muted: Vec<TrackSource>,
     pub tracks: Vec<RosterTrack>,
 }
 
@@ -47,6 +49,8 @@ pub struct RosterTrack {
     pub source: TrackSource,
     pub info: TrackInfo,
     pub muted: bool,
+    /// A producer muted it: its packets go to nobody.
+    pub is_withheld: bool,
     pub connection: ConnectionId,
     /// How many play it.
     pub players: usize,
@@ -58,9 +62,9 @@ impl RosterTrack {
         format!("{participant}/{}", self.number.0)
     }
 
-    /// Where its packets come from.
-    pub fn from(&self) -> Source {
-        (self.connection, TrackId(self.number.0))
+    /// Where its packets come from, if anybody is to have them.
+    pub fn from(&self) -> Option<Source> {
+        (!self.is_withheld).then_some((self.connection, TrackId(self.number.0)))
     }
 
     pub fn kind(&self) -> MediaKind {

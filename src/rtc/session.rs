@@ -63,11 +63,20 @@ pub struct Entered {
 pub trait Seat: Send + Sync {
     /// To all others in the room.
     fn say(&self, said: Said);
-    /// Whether another session of the same participant took the place.
-    fn is_taken(&self) -> bool;
+    /// Why the place is not this session's any more.
+    fn lost(&self) -> Option<Lost>;
     /// The session's connection, from now on.
     fn connects(&self, connection: ConnectionId);
     fn failed(&self, verdict: Verdict);
+}
+
+/// Why a place is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// Another session of the same participant took it.
+    Taken,
+    /// A producer took the participant out of the room.
+    Removed,
 }
 
 /// A message to the room: chat, a reaction, a raised hand.

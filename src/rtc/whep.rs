@@ -270,7 +270,7 @@ impl Follow {
                     let track = roster.track(&wanted.track).filter(|(id, track)| {
                         *id == participant && track.info.codec == wanted.codec
                     });
-                    track.map(|(_, track)| track.from())
+                    track.and_then(|(_, track)| track.from())
                 }
             };
             if self.current.get(&slot).copied() == source {

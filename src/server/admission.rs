@@ -8,11 +8,12 @@ use super::open_room::{OpenRoom, Visitor};
 use super::publisher::Publisher;
 use super::rooms::{NoRoomLeft, Rooms};
 use crate::control::auth::{Authority, Claims, Denied};
-use crate::room::{Command, Refused as RoomRefused, Role, RoomId, Session};
+use crate::control::bans::Bans;
+use crate::room::{Command, ParticipantId, Refused as RoomRefused, Role, RoomId, Session};
 use crate::rtc::ConnectionId;
 use crate::rtc::core::verdict::Verdict;
 use crate::rtc::roster::Roster;
-use crate::rtc::session::{EnterRequest, Entered, Said, Seat, Stage};
+use crate::rtc::session::{EnterRequest, Entered, Lost, Said, Seat, Stage};
 use crate::rtc::whep::Audience;
 use crate::rtc::whip::{Admission, Admitted, PublishRequest, Refused};
 
@@ -22,6 +23,7 @@ const MAX_NAME_CHARS: usize = 80;
 pub struct Door {
     pub rooms: Arc<Rooms>,
     pub authority: Authority,
+    pub bans: Arc<Bans>,
 }
 
 impl Door {
@@ -83,6 +85,16 @@ impl Door {
         }
     }
 
+    fn check_ban(&self, room: &RoomId, visitor: &Visitor) -> Result<(), Refused> {
+        let identity = visitor.identity.as_deref();
+        match identity.is_some_and(|identity| self.bans.is_banned(room, identity)) {
+            true => Err(Refused::Forbidden(
+                "you may not come back into this room".to_owned(),
+            )),
+            false => Ok(()),
+        }
+    }
+
     fn open_room(&self, id: &RoomId) -> Result<Arc<OpenRoom>, Refused> {
         self.rooms.find_or_open(id).map_err(|NoRoomLeft| {
             let detail =
@@ -107,6 +119,7 @@ impl Admission for Door {
     fn admit(&self, request: PublishRequest<'_>) -> Result<Admitted, Refused> {
         let claims = self.claims(&request.room, request.bearer, Role::may_publish)?;
         let visitor = self.visitor(claims, request.name, request.identity);
+        self.check_ban(&request.room, &visitor)?;
         let room = self.open_room(&request.room)?;
         let session = visitor.session;
         let routes = room.join(visitor).map_err(refused)?;
@@ -141,11 +154,16 @@ impl Stage for Door {
     fn enter(&self, request: EnterRequest<'_>) -> Result<Entered, Refused> {
         let claims = self.claims(&request.room, request.token, Role::may_attend)?;
         let visitor = self.visitor(claims, request.name, request.identity);
+        self.check_ban(&request.room, &visitor)?;
         let room = self.open_room(&request.room)?;
         let session = visitor.session;
         let participant = room.attend(visitor).map_err(refused)?;
         let (roster, said) = (room.roster(), room.said());
-        let seat = Box::new(RoomSeat { room, session });
+        let seat = Box::new(RoomSeat {
+            room,
+            session,
+            participant,
+        });
         Ok(Entered {
             participant,
             roster,
@@ -159,6 +177,7 @@ impl Stage for Door {
 struct RoomSeat {
     room: Arc<OpenRoom>,
     session: Session,
+    participant: ParticipantId,
 }
 
 impl Seat for RoomSeat {
@@ -166,8 +185,14 @@ impl Seat for RoomSeat {
         self.room.say(said);
     }
 
-    fn is_taken(&self) -> bool {
-        !self.room.is_attended_by(self.session)
+    fn lost(&self) -> Option<Lost> {
+        if self.room.is_attended_by(self.session) {
+            return None;
+        }
+        match self.room.participant(self.participant) {
+            Some(_) => Some(Lost::Taken),
+            None => Some(Lost::Removed),
+        }
     }
 
     fn connects(&self, connection: ConnectionId) {

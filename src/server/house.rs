@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::failures::Failures;
 use super::participants;
 use super::rooms::Rooms;
-use crate::control::api::{self, Answer};
+use crate::control::api::{self, Answer, KnownBy};
 use crate::control::participants::ParticipantDetail;
 use crate::control::views::{BroadcastView, ParticipantView, PreviewView, RecordingView, RoomView};
 use crate::room::{BroadcastId, Command, Direction, ParticipantId, Refused, RoomId};
@@ -77,6 +77,14 @@ impl api::House for House {
             let present = present.and_then(|room| room.participant(id));
             let failed = self.failures.of(&room, id);
             Ok(participants::detail(present, failed, &self.rtc).await)
+        })
+    }
+
+    fn known_by(&self, room: &RoomId, id: ParticipantId) -> Option<KnownBy> {
+        let present = self.rooms.find(room)?.participant(id)?;
+        Some(KnownBy {
+            identity: present.participant.identity,
+            name: present.participant.name,
         })
     }
 

@@ -10,8 +10,10 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower_http::add_extension::AddExtension;
 use tracing::{debug, warn};
 
+use crate::control::core::address::Peer;
 use crate::hls::Front;
 
 /// A client that has not sent its request's head by then is cut off (slowloris).
@@ -25,7 +27,6 @@ const DRAIN_FOR: Duration = Duration::from_secs(2);
 
 /// Serves until `shutdown`, then lets open requests end.
 pub async fn serve(listener: TcpListener, front: Front, shutdown: CancellationToken) {
-    let service = TowerToHyperService::new(front);
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -38,10 +39,10 @@ pub async fn serve(listener: TcpListener, front: Front, shutdown: CancellationTo
         let Ok(place) = places.clone().acquire_owned().await else {
             break;
         };
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     warn!(%error, "a connection could not be accepted; is the limit on open files too low?");
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
@@ -51,8 +52,10 @@ pub async fn serve(listener: TcpListener, front: Front, shutdown: CancellationTo
         };
         // Parts are small and late by whatever Nagle's algorithm holds back.
         let _ = stream.set_nodelay(true);
+        let service = AddExtension::new(front.clone(), Peer(peer.ip()));
+        let service = TowerToHyperService::new(service);
         let connection = builder
-            .serve_connection_with_upgrades(TokioIo::new(stream), service.clone())
+            .serve_connection_with_upgrades(TokioIo::new(stream), service)
             .into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {

@@ -52,6 +52,7 @@ pub fn view(participant: &Participant, on_stage: bool) -> ParticipantView {
             Presence::Away { .. } => "away",
         },
         on_stage,
+        muted: participant.muted.iter().copied().collect(),
         tracks: participant
             .tracks
             .values()
@@ -72,6 +73,7 @@ fn gone(failed: &Failed) -> ParticipantView {
         role: failed.role,
         presence: "left",
         on_stage: false,
+        muted: Vec::new(),
         tracks: Vec::new(),
     }
 }

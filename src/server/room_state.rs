@@ -87,7 +87,8 @@ impl State {
                     number: *number,
                     source: track.source,
                     info: connection.tracks.get(number)?.clone(),
-                    muted: track.muted,
+                    muted: participant.is_muted(track),
+                    is_withheld: participant.muted.contains(&track.source),
                     connection: id,
                     players: connection.players.get(number).copied().unwrap_or(0)
                         + usize::from(self.is_small_in_program((session?, *number))),
@@ -100,6 +101,7 @@ impl State {
                 is_publishing: session.is_some(),
                 is_away: matches!(participant.presence, Presence::Away { .. }),
                 is_on_stage: self.room.stage().is_on(participant.id),
+                muted: participant.muted.iter().copied().collect(),
                 tracks: tracks.collect(),
             }
         };
@@ -200,7 +202,7 @@ fn member(
     let of_camera = |track: &crate::room::Track| {
         matches!(track.source, TrackSource::Camera | TrackSource::Microphone)
     };
-    let takes = |track: &crate::room::Track| !track.muted && !track.kept_out;
+    let takes = |track: &crate::room::Track| !participant.is_muted(track) && !track.kept_out;
     let tracks = participant.tracks.iter();
     let tracks = tracks.filter(|(_, track)| takes(track));
     let tracks = tracks.filter_map(|(number, _)| {

@@ -23,7 +23,9 @@ use super::rooms::Rooms;
 use super::tools::Tools;
 use super::{http, settings};
 use crate::config::{Config, LogFormat};
+use crate::control::audit::{Audit, put_down};
 use crate::control::auth::Authority;
+use crate::control::bans::Bans;
 use crate::control::db::Db;
 use crate::control::events::News;
 use crate::control::webhooks::Webhooks;
@@ -81,6 +83,9 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let db = Db::open(&config.data.database, &config.data.dir).await?;
         // On one's own machine, receivers are there too.
         let allow_private = arguments.dev || config.webhooks.allow_private_addresses;
+        let proxies = config.http.trusted_proxies.iter().map(IpAddr::to_canonical);
+        let audit = Audit::new(db.clone(), authority.clone(), proxies.collect());
+        let bans = Arc::new(Bans::open(db.clone()).await?);
         let webhooks = Webhooks::start(db.clone(), &news, allow_private).await?;
         let tools = Arc::new(Tools {
             room: settings::room(&config, layouts.clone()),
@@ -112,12 +117,16 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let door = Arc::new(Door {
             rooms: rooms.clone(),
             authority: authority.clone(),
+            bans: bans.clone(),
         });
         let whip = settings::whip(&config, codecs);
         let session = settings::session(&config);
-        let api = control::api::routes(house, authority.clone())
+        let api = control::api::routes(house.clone(), authority.clone())
+            .merge(control::moderation::routes(house, bans, authority.clone()))
             .merge(control::events::routes(news.clone(), authority.clone()))
-            .merge(control::webhooks::api::routes(webhooks.clone(), authority));
+            .merge(control::webhooks::api::routes(webhooks.clone(), authority))
+            .merge(control::audit::routes(audit.clone()))
+            .layer(axum::middleware::from_fn_with_state(audit, put_down));
         let router = Router::new()
             .merge(rtc::whip::routes(door.clone(), rtc.clone(), whip.clone()))
             .merge(rtc::whep::routes(door.clone(), rtc.clone(), whip.clone()))

@@ -14,7 +14,7 @@ import { Direct } from "./direct";
 import { ScreenPlace, addTracks, chosenCodec, replaceTracks, sendLayers } from "./send";
 import { bitrateText, sent, type Stat } from "./sent";
 import { SourceError, devices, openCamera } from "./source";
-import { Stage } from "./stage";
+import { Stage, mutedNote } from "./stage";
 
 const room = subject();
 const query = new URLSearchParams(location.search);
@@ -120,9 +120,13 @@ function showRoom(room: Session): void {
   element("stage").hidden = others.length === 0;
   element("chat").hidden = room.state.name !== "joined";
   const trouble = element("stage-trouble");
+  const own = room.members.find((member) => member.self);
   trouble.textContent = room.state.name === "refused" ? sentence(room.state.reason)
-    : room.state.name === "reconnecting" ? "Your connection to the others is lost. Trying again…" : "";
+    : room.state.name === "reconnecting" ? "Your connection to the others is lost. Trying again…"
+    : mutedNote(own?.muted ?? []);
   trouble.hidden = trouble.textContent === "";
+  // Taken out of the room: to publish again is their own decision.
+  if (room.state.name === "refused" && room.state.status === 403 && isOn(publisher.state)) publisher.stop();
   void chooseLayers();
 }
 

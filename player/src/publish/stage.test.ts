@@ -1,12 +1,12 @@
 import { expect, test } from "vitest";
 import type { Member, MemberTrack } from "../sdk/session";
-import { initials, tiles } from "./stage";
+import { initials, mutedNote, tiles } from "./stage";
 
 const track = (source: MemberTrack["source"], more: Partial<MemberTrack> = {}): MemberTrack =>
   ({ source, muted: false, paused: false, players: 0, mid: "0", media: null, ...more });
 
 const member = (id: string, tracks: MemberTrack[], more: Partial<Member> = {}): Member =>
-  ({ id, name: id, role: "speaker", self: false, publishing: true, away: false, on_stage: true, speaking: false, tracks, ...more });
+  ({ id, name: id, role: "speaker", self: false, publishing: true, away: false, on_stage: true, muted: [], speaking: false, tracks, ...more });
 
 test("everybody else has a tile, and screens come first", () => {
   const views = tiles([
@@ -33,4 +33,11 @@ test("initials are of the first and the last name", () => {
   check("Ann Bea Cole", "AC");
   check("zoë", "Z");
   check("  ", "?");
+});
+
+test("who is muted by a producer is told of what", () => {
+  expect(mutedNote([])).toBe("");
+  expect(mutedNote(["microphone"])).toBe("A producer muted your microphone: nobody gets it now.");
+  expect(mutedNote(["camera", "microphone", "screen-audio"]))
+    .toBe("A producer muted your camera, microphone and screen's sound: nobody gets it now.");
 });

@@ -1,6 +1,6 @@
 // The stage: everybody else in the room, as they come and go, speak and share.
 
-import type { Member, MemberTrack, Session } from "../sdk/session";
+import type { Member, MemberTrack, Session, TrackSource } from "../sdk/session";
 
 /** Pictures on the stage: one tile for each camera and each screen, and for who shows neither. */
 export interface TileView {
@@ -12,6 +12,22 @@ export interface TileView {
   note: string;
   picture: MemberTrack | null;
   sound: MemberTrack[];
+}
+
+const SOURCES: Record<TrackSource, string> = {
+  microphone: "microphone",
+  camera: "camera",
+  screen: "screen",
+  "screen-audio": "screen's sound",
+};
+
+/** What one is told of what a producer muted; `""` of nothing. Pure. */
+export function mutedNote(muted: TrackSource[]): string {
+  const names = muted.map((source) => SOURCES[source]);
+  const last = names.pop();
+  if (last === undefined) return "";
+  const all = names.length > 0 ? `${names.join(", ")} and ${last}` : last;
+  return `A producer muted your ${all}: nobody gets it now.`;
 }
 
 /** The tiles of a room, screens first. Pure. */

@@ -2,11 +2,11 @@ import { expect, test } from "vitest";
 import { members, type ToldMember } from "./session";
 
 const ann: ToldMember = {
-  id: "a", name: "Ann", role: "host", publishing: true, away: false, on_stage: true,
+  id: "a", name: "Ann", role: "host", publishing: true, away: false, on_stage: true, muted: [],
   tracks: [{ source: "camera", muted: false, players: 1, mid: null }],
 };
 const bob: ToldMember = {
-  id: "b", name: "Bob", role: "speaker", publishing: true, away: false, on_stage: true,
+  id: "b", name: "Bob", role: "speaker", publishing: true, away: false, on_stage: true, muted: [],
   tracks: [
     { source: "microphone", muted: true, players: 1, mid: "0" },
     { source: "camera", muted: false, players: 1, mid: "1" },

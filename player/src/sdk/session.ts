@@ -33,6 +33,8 @@ export interface Member {
   away: boolean;
   /** Part of the program, once they publish. */
   on_stage: boolean;
+  /** What of theirs a producer muted: it reaches nobody. */
+  muted: TrackSource[];
   speaking: boolean;
   tracks: MemberTrack[];
 }
@@ -49,7 +51,7 @@ export type SessionState =
   | { name: "joining" }
   | { name: "joined" }
   | { name: "reconnecting" }
-  | { name: "refused"; reason: string }
+  | { name: "refused"; status: number; reason: string }
   | { name: "left" };
 
 export interface SessionOptions {
@@ -82,6 +84,7 @@ export interface ToldMember {
   publishing: boolean;
   away: boolean;
   on_stage: boolean;
+  muted: TrackSource[];
   tracks: { source: TrackSource; muted: boolean; players: number; mid: string | null }[];
 }
 
@@ -229,7 +232,7 @@ export class Session {
         // What passes is tried again when the socket closes.
         const problem = new Problem(told.status, told.detail);
         if (problem.isPassing && told.status !== 409) this.resume = undefined;
-        else this.become({ name: "refused", reason: told.detail });
+        else this.become({ name: "refused", status: told.status, reason: told.detail });
         this.dropConnection();
         break;
       }

@@ -1,5 +1,5 @@
-//! Which addresses a webhook may reach: who may make one is not to reach what only this server can
-//! (SSRF).
+//! Which addresses a webhook may reach, for who may make one is not to reach what only this server can
+//! (SSRF); and which one a request comes from.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,6 +13,23 @@ pub fn is_public(address: IpAddr) -> bool {
             None => is_public_v6(v6),
         },
     }
+}
+
+/// The other end of the connection that a request came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+/// Whom a request comes from: the last in `X-Forwarded-For` that is none of our own proxies. What
+/// others write there is not believed.
+pub fn client(peer: IpAddr, forwarded_for: Option<&str>, trusted: &[IpAddr]) -> IpAddr {
+    let is_ours = |address: &IpAddr| trusted.contains(&address.to_canonical());
+    if !is_ours(&peer) {
+        return peer.to_canonical();
+    }
+    let named = forwarded_for.unwrap_or_default().rsplit(',');
+    let mut addresses = named.map_while(|name| name.trim().parse::<IpAddr>().ok());
+    let client = addresses.find(|address| !is_ours(address));
+    client.unwrap_or(peer).to_canonical()
 }
 
 fn is_public_v4(v4: Ipv4Addr) -> bool {
@@ -59,6 +76,23 @@ mod tests {
     fn check(address: &str, expect: bool) {
         let parsed = address.parse().expect("an address");
         assert_eq!(is_public(parsed), expect, "{address}");
+    }
+
+    #[test]
+    fn only_our_own_proxies_are_believed() {
+        let of = |peer: &str, forwarded: Option<&str>| {
+            let proxies = ["10.0.0.1", "10.0.0.2"].map(|p| p.parse().expect("an address"));
+            client(peer.parse().expect("an address"), forwarded, &proxies).to_string()
+        };
+        assert_eq!(of("1.2.3.4", None), "1.2.3.4");
+        assert_eq!(of("1.2.3.4", Some("9.9.9.9")), "1.2.3.4");
+        assert_eq!(of("::ffff:1.2.3.4", None), "1.2.3.4");
+        assert_eq!(of("10.0.0.1", Some("9.9.9.9, 5.6.7.8")), "5.6.7.8");
+        assert_eq!(of("10.0.0.1", Some("5.6.7.8, 10.0.0.2")), "5.6.7.8");
+        assert_eq!(of("::ffff:10.0.0.1", Some("5.6.7.8")), "5.6.7.8");
+        for nothing in [None, Some(""), Some("unknown"), Some("10.0.0.2")] {
+            assert_eq!(of("10.0.0.1", nothing), "10.0.0.1");
+        }
     }
 
     #[test]

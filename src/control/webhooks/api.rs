@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode, header};
 use rand::RngExt;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -19,7 +19,9 @@ use uuid::Uuid;
 
 use super::{MAX_WEBHOOKS, Webhook, Webhooks};
 use crate::control::api::{Body, bearer, change_of, denied, fresh, room_id};
+use crate::control::audit::Change;
 use crate::control::auth::Authority;
+use crate::control::db::away;
 use crate::control::events::Happened;
 use crate::control::openapi::{Later, NotThere, Refusals, Unreadable};
 use crate::control::views::{Items, Page};
@@ -148,21 +150,13 @@ struct OfRoom {
 #[into_params(parameter_in = Query)]
 struct After {
     /// `next` of the page before.
-    #[serde(default, deserialize_with = "cursor")]
-    #[param(minimum = 0, maximum = 9_007_199_254_740_991_i64)]
-    after: i64,
+    #[param(pattern = "^[0-9]{1,15}$")]
+    cursor: Option<String>,
 }
 
-/// Not more than a JSON number holds exactly.
-fn cursor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-    const MOST: i64 = (1 << 53) - 1;
-    let number = i64::deserialize(deserializer)?;
-    match (0..=MOST).contains(&number) {
-        true => Ok(number),
-        false => Err(serde::de::Error::custom(
-            "after is `next` of the page before",
-        )),
-    }
+fn cursor_of(text: &str) -> Option<i64> {
+    let is_one = (1..=15).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    is_one.then(|| text.parse().ok())?
 }
 
 /// Who is told of what happens
@@ -225,19 +219,16 @@ async fn create(
         enabled: true,
         created_at: Utc::now(),
     };
-    webhooks.store.add(&webhook).await.map_err(database_away)?;
+    webhooks.store.add(&webhook).await.map_err(away)?;
     let created = CreatedWebhook {
         webhook: WebhookView::from(&webhook),
         secret: webhook.secret.clone(),
     };
     let place = format!("/api/v1/webhooks/{}", webhook.id);
+    let change = Change::of(webhook.room.clone()).to(&created.webhook);
     webhooks.know(webhook);
-    Ok((
-        StatusCode::CREATED,
-        [(header::LOCATION, place)],
-        Json(created),
-    )
-        .into_response())
+    let location = [(header::LOCATION, place)];
+    Ok(change.on((StatusCode::CREATED, location, Json(created))))
 }
 
 /// A webhook
@@ -284,10 +275,12 @@ async fn change(
     changed.enabled = change.enabled.unwrap_or(changed.enabled);
     let webhooks = &api.webhooks;
     let stored = webhooks.store.change(&changed).await;
-    stored.map_err(database_away)?;
+    stored.map_err(away)?;
     let view = WebhookView::from(&changed);
+    let change = Change::of(changed.room.clone());
+    let change = change.from(WebhookView::from(&*webhook)).to(&view);
     webhooks.change(changed);
-    Ok(fresh(view))
+    Ok(change.on(fresh(view)))
 }
 
 /// Deletes a webhook, with all that it was still to be told
@@ -302,13 +295,14 @@ async fn remove(
     State(api): State<Api>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     let webhook = api.webhook(&headers, &id)?;
     let webhooks = &api.webhooks;
     let removed = webhooks.store.remove(webhook.id).await;
-    removed.map_err(database_away)?;
+    removed.map_err(away)?;
     webhooks.forget(webhook.id);
-    Ok(StatusCode::NO_CONTENT)
+    let change = Change::of(webhook.room.clone()).from(WebhookView::from(&*webhook));
+    Ok(change.on(StatusCode::NO_CONTENT))
 }
 
 /// What a webhook has not taken: what waits, and what was given up
@@ -322,15 +316,26 @@ async fn remove(
 async fn pending(
     State(api): State<Api>,
     Path(id): Path<String>,
-    Query(After { after }): Query<After>,
+    Query(After { cursor }): Query<After>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let webhook = api.webhook(&headers, &id)?;
+    let after = match cursor.as_deref().map(cursor_of) {
+        None => 0,
+        Some(Some(after)) => after,
+        Some(None) => {
+            let detail = "cursor is `next` of the page before";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+        }
+    };
     let store = &api.webhooks.store;
     let found = store.pending(webhook.id, after, PAGE).await;
-    let found = found.map_err(database_away)?;
+    let found = found.map_err(away)?;
     let is_more = found.len() as i64 == PAGE;
-    let next = found.last().filter(|_| is_more).map(|last| last.event);
+    let next = found
+        .last()
+        .filter(|_| is_more)
+        .map(|last| last.event.to_string());
     let items = found.into_iter().map(|pending| DeliveryView {
         due_at: (pending.state == "waiting").then_some(pending.due_at),
         id: pending.id,
@@ -366,9 +371,10 @@ async fn replay(
     let Replay { since } = change_of(body)?;
     let webhooks = &api.webhooks;
     let replayed = webhooks.store.replay(&webhook, since).await;
-    let events = replayed.map_err(database_away)?;
+    let events = replayed.map_err(away)?;
     webhooks.wake(webhook.id);
-    Ok((StatusCode::ACCEPTED, Json(Replayed { events })).into_response())
+    let change = Change::of(webhook.room.clone());
+    Ok(change.on((StatusCode::ACCEPTED, Json(Replayed { events }))))
 }
 
 impl Api {
@@ -430,11 +436,4 @@ fn types(events: Vec<String>) -> Result<Vec<String>, Problem> {
         }
         None => Ok(events),
     }
-}
-
-fn database_away(error: sqlx::Error) -> Problem {
-    tracing::warn!(%error, "the database does not answer");
-    let detail = "the server's database does not answer; try again later";
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
-        .with_header(header::RETRY_AFTER, header::HeaderValue::from_static("10"))
 }

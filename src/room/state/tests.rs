@@ -1,5 +1,6 @@
 //! Rooms by script, and the laws that hold for any script.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -491,5 +492,87 @@ fn who_spoke_last_stays_large_while_all_are_silent() {
     assert_eq!(
         (room.speaking(), room.stage().featured()),
         (None, Some(participant(2)))
+    );
+}
+
+#[test]
+fn who_is_muted_is_not_heard_whatever_they_publish_and_after_they_came_back() {
+    let (mut room, now) = (room(), Instant::now());
+    let mute = |sources: &[TrackSource]| Command::Mute {
+        participant: participant(1),
+        sources: sources.iter().copied().collect::<BTreeSet<_>>(),
+    };
+    assert_eq!(
+        room.handle(mute(&[TrackSource::Microphone]), now),
+        Err(Refused::NoSuchParticipant)
+    );
+    room.handle(join(1, Some("ada")), now).expect("joins");
+    room.handle(started(1), now).expect("publishes");
+    let loud = |room: &mut Room, session: u64| {
+        for ms in 0..100 {
+            let level = Command::Level {
+                session: Session(session),
+                level: 10,
+            };
+            let at = now + Duration::from_millis(ms * 20);
+            room.handle(level, at).expect("heard");
+        }
+        room.speaking()
+    };
+    assert_eq!(loud(&mut room, 1), Some(participant(1)));
+    let silent = [TrackSource::Microphone, TrackSource::Camera];
+    room.handle(mute(&silent), now).expect("muted");
+    assert_eq!(room.speaking(), None);
+    room.handle(join(2, Some("ada")), now).expect("comes back");
+    assert_eq!(loud(&mut room, 2), None);
+    room.handle(started(2), now).expect("publishes");
+    let ada = room.participants()[0];
+    assert!(ada.tracks.values().all(|track| ada.is_muted(track)));
+    room.handle(mute(&[]), now).expect("heard again");
+    assert_eq!(loud(&mut room, 2), Some(participant(1)));
+    let ada = room.participants()[0];
+    assert!(!ada.tracks.values().any(|track| ada.is_muted(track)));
+}
+
+#[test]
+fn who_is_removed_is_gone_with_their_connections_and_the_broadcast_of_the_last() {
+    let (mut room, now) = (room(), Instant::now());
+    room.handle(join(1, None), now).expect("joins");
+    room.handle(Command::Connected(Session(1)), now)
+        .expect("connected");
+    room.handle(Command::StartBroadcast(broadcast(1)), now)
+        .expect("live");
+    room.handle(started(1), now).expect("publishes");
+    while room.poll_event().is_some() {}
+    room.handle(Command::Remove(participant(1)), now)
+        .expect("removed");
+    let events: Vec<_> = std::iter::from_fn(|| room.poll_event()).collect();
+    assert_eq!(
+        events,
+        [
+            Event::ParticipantRemoved {
+                participant: participant(1),
+                publishing: Some(Session(1)),
+                attending: None,
+            },
+            Event::TrackEnded {
+                participant: participant(1),
+                session: Session(1),
+                number: VIDEO,
+            },
+            Event::ParticipantLeft {
+                participant: participant(1),
+            },
+            Event::BroadcastStopped(broadcast(1)),
+        ]
+    );
+    // What their connection still says is ignored.
+    assert_eq!(
+        room.handle(Command::Left(Session(1)), now),
+        Err(Refused::StaleSession)
+    );
+    assert_eq!(
+        room.handle(Command::Remove(participant(1)), now),
+        Err(Refused::NoSuchParticipant)
     );
 }

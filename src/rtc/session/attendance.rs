@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::allowance::Allowance;
 use super::messages::{ClientMessage, IceServerView, ServerMessage, View};
-use super::{Entered, Resumable, Said, Settings};
+use super::{Entered, Lost, Resumable, Said, Settings};
 use crate::room::RoomId;
 use crate::rtc::core::sdp::{Subscription, fragment};
 use crate::rtc::core::send::track::{self, Slot};
@@ -182,9 +182,13 @@ impl Attendance {
                     }
                 }
                 changed = self.entered.roster.changed() => match changed {
-                    Ok(()) if self.entered.seat.is_taken() => {
-                        let detail = "you joined from another page".to_owned();
-                        let refused = ServerMessage::Refused { status: 409, detail };
+                    Ok(()) if let Some(lost) = self.entered.seat.lost() => {
+                        let (status, detail) = match lost {
+                            Lost::Taken => (409, "you joined from another page"),
+                            Lost::Removed => (403, "you were taken out of the room"),
+                        };
+                        let detail = detail.to_owned();
+                        let refused = ServerMessage::Refused { status, detail };
                         self.send(socket, &refused).await;
                         return End::Left;
                     }
@@ -400,7 +404,7 @@ impl Attendance {
         for (at, name) in self.subscription.carried().enumerate() {
             let slot = Slot(at as u16);
             let track = name.and_then(|name| roster.track(name));
-            let source = track.map(|(_, track)| track.from());
+            let source = track.and_then(|(_, track)| track.from());
             if self.sources.get(&slot).copied() == source {
                 continue;
             }

@@ -143,6 +143,8 @@ pub struct ParticipantView {
     pub away: bool,
     /// Part of the program, once they publish.
     pub on_stage: bool,
+    /// What of theirs a producer muted: it reaches nobody.
+    pub muted: Vec<TrackSource>,
     pub tracks: Vec<TrackView>,
 }
 
@@ -174,6 +176,7 @@ impl ServerMessage {
             publishing: entry.is_publishing,
             away: entry.is_away,
             on_stage: entry.is_on_stage,
+            muted: entry.muted.clone(),
             tracks: entry
                 .tracks
                 .iter()
