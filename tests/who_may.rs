@@ -33,6 +33,9 @@ use Who::*;
 const TABLE: &[(&str, &str, Who)] = &[
     ("GET", "/api/v1/rooms", Everybody),
     ("GET", "/api/v1/rooms/{room}", Everybody),
+    ("PUT", "/api/v1/rooms/{room}", Directors),
+    ("PATCH", "/api/v1/rooms/{room}", Directors),
+    ("DELETE", "/api/v1/rooms/{room}", Directors),
     ("GET", "/api/v1/rooms/{room}/participants", Directors),
     ("GET", "/api/v1/rooms/{room}/participants/{id}", Directors),
     ("PATCH", "/api/v1/rooms/{room}/participants/{id}", Directors),
@@ -64,6 +67,8 @@ const TABLE: &[(&str, &str, Who)] = &[
     ("DELETE", "/api/v1/recordings/{id}", DirectorsAnywhere),
     ("GET", "/api/v1/events", DirectorsEverywhere),
     ("GET", "/api/v1/events?room={room}", Directors),
+    // For which room is in the body.
+    ("POST", "/api/v1/tokens", DirectorsAnywhere),
     ("GET", "/api/v1/audit", DirectorsEverywhere),
     ("GET", "/api/v1/audit?room={room}", Directors),
     ("GET", "/api/v1/audit/export", DirectorsEverywhere),

@@ -96,7 +96,10 @@ settings! {
     room: Room {
         /// Participants at most in one room.
         max_participants: usize = "50", "1 to 1000" if |n| (1..=1000).contains(n);
-        /// Rooms at most on this server.
+        /// Whether a room comes to be when somebody who may publishes into it, and goes when all left.
+        /// Else there are those alone that were made by the API.
+        by_use: bool = "true";
+        /// Rooms at most that are in use at once.
         max_rooms: usize = "1000", "1 to 100000" if |n| (1..=100_000).contains(n);
         /// How long the place of a publisher who vanished is kept. The broadcast goes on that long.
         away_for: Duration = "\"30s\"", "up to 1 hour" if |d| *d <= Duration::from_secs(3600);

@@ -6,13 +6,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -20,17 +21,25 @@ use super::audit::Change;
 use super::auth::{Authority, Denied};
 use super::openapi::{Conflict, Later, NotThere, Refusals, Unreadable};
 use super::participants::ParticipantDetail;
-use super::views::{Items, ParticipantView, PreviewView, RecordingView, RoomView, Started};
+use super::rooms::RoomSettings;
+use super::views::{Items, Page, ParticipantView, PreviewView, RecordingView, RoomView, Started};
 use crate::problem::Problem;
 use crate::room::{
     BroadcastId, Command, Direction, ParticipantId, Refused, Role, RoomId, TrackSource, Transition,
 };
 
+const PAGE: usize = 100;
+
 /// What the routes ask of the house.
 pub trait House: Send + Sync + 'static {
-    fn rooms(&self) -> Vec<RoomView>;
+    /// In the order of their names, from behind one; with `live`, those that can be watched.
+    fn rooms(&self, live: bool, cursor: Option<&RoomId>, most: usize) -> Vec<RoomView>;
     /// `None` for a room that does not exist.
     fn room(&self, id: &RoomId) -> Option<RoomView>;
+    /// All have to leave, and its broadcast ends.
+    fn close_room(&self, id: &RoomId);
+    /// What was set for a room, onto the one that is open.
+    fn configure(&self, id: &RoomId, settings: &RoomSettings);
     fn participants(&self, id: &RoomId) -> Vec<ParticipantView>;
     /// `None` for one who is not here, and whose connection has not failed lately.
     fn participant(&self, room: RoomId, id: ParticipantId)
@@ -70,7 +79,6 @@ struct Api {
 pub fn routes(house: Arc<dyn House>, authority: Authority) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list_rooms))
-        .routes(routes!(show_room))
         .routes(routes!(list_participants))
         .routes(routes!(show_participant, change_participant))
         .routes(routes!(start, direct, stop))
@@ -82,35 +90,40 @@ pub fn routes(house: Arc<dyn House>, authority: Authority) -> OpenApiRouter {
         .with_state(Api { house, authority })
 }
 
-/// All rooms that there are now
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Which {
+    /// Those that the audience can watch now.
+    #[serde(default)]
+    live: bool,
+    /// `next` of the page before.
+    #[param(value_type = Option<RoomId>)]
+    cursor: Option<String>,
+}
+
+/// The rooms, by name: those that were made, and those that came to be by use
 #[utoipa::path(
     get,
     path = "/api/v1/rooms",
     security(()),
     tag = "rooms",
-    responses((status = 200, body = Items<RoomView>))
+    params(Which),
+    responses((status = 200, body = Page<RoomView>), Unreadable)
 )]
-async fn list_rooms(State(api): State<Api>) -> Response {
-    fresh(Items {
-        items: api.house.rooms(),
-    })
-}
-
-/// A room
-#[utoipa::path(
-    get,
-    path = "/api/v1/rooms/{room}",
-    security(()),
-    tag = "rooms",
-    params(("room" = RoomId, Path)),
-    responses((status = 200, body = RoomView), NotThere)
-)]
-async fn show_room(State(api): State<Api>, Path(room): Path<String>) -> Result<Response, Problem> {
-    let room = room_id(&room)?;
-    api.house
-        .room(&room)
-        .map(fresh)
-        .ok_or_else(|| no_room(&room))
+async fn list_rooms(
+    State(api): State<Api>,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let unreadable = |detail| Problem::new(StatusCode::BAD_REQUEST, detail);
+    let Query(Which { live, cursor }) = which.map_err(|e| unreadable(e.body_text()))?;
+    let cursor = cursor.map(|cursor| cursor.parse::<RoomId>()).transpose();
+    let cursor = cursor.map_err(|e| unreadable(e.to_string()))?;
+    let mut items = api.house.rooms(live, cursor.as_ref(), PAGE + 1);
+    let is_more = items.len() > PAGE;
+    items.truncate(PAGE);
+    let next = items.last().filter(|_| is_more);
+    let next = next.map(|last| last.id.to_string());
+    Ok(fresh(Page { items, next }))
 }
 
 /// Who is in a room, in the order of the stage
@@ -244,7 +257,7 @@ struct ParticipantChange {
 }
 
 /// In JSON, 2.0 is a whole number too.
-fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+pub(super) fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
     let Some(number) = Option::<f64>::deserialize(deserializer)? else {
         return Ok(None);
     };
@@ -560,7 +573,7 @@ pub(super) fn room_id(text: &str) -> Result<RoomId, Problem> {
     })
 }
 
-fn no_room(room: &RoomId) -> Problem {
+pub(super) fn no_room(room: &RoomId) -> Problem {
     let detail = format!("there is no room {room}; it comes to be when someone publishes into it");
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
@@ -583,17 +596,23 @@ pub(super) fn refused(refused: Refused) -> Problem {
         Refused::MayNotPublish(_) | Refused::MayNotAttend(_) => StatusCode::FORBIDDEN,
         Refused::NoSuchLayout { .. } | Refused::BadSlate => StatusCode::UNPROCESSABLE_ENTITY,
         Refused::NoSuchParticipant | Refused::NoPreview => StatusCode::NOT_FOUND,
-        Refused::AlreadyLive | Refused::NotLive | Refused::StaleSession => StatusCode::CONFLICT,
+        Refused::AlreadyLive | Refused::Deleted | Refused::NotLive | Refused::StaleSession => {
+            StatusCode::CONFLICT
+        }
     };
     Problem::new(status, refused.to_string())
 }
 
 /// What is to be changed. An object: serde takes a list for a struct's fields, too.
-pub(super) type Body = Result<Json<serde_json::Map<String, serde_json::Value>>, JsonRejection>;
+pub(super) type Body = Result<Json<Map<String, Value>>, JsonRejection>;
+
+pub(super) fn fields_of(body: Body) -> Result<Map<String, Value>, Problem> {
+    let body = body.map_err(|e| Problem::new(e.status(), e.body_text()));
+    body.map(|Json(fields)| fields)
+}
 
 pub(super) fn change_of<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
-    let Json(fields) = body.map_err(|e| Problem::new(e.status(), e.body_text()))?;
-    let change = serde_json::from_value(fields.into());
+    let change = serde_json::from_value(fields_of(body)?.into());
     change.map_err(|e| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, e.to_string()))
 }
 

@@ -1,6 +1,6 @@
 //! WHO MAY, and the API that producers and pages use.
 //!
-//! Read [`auth`] (tokens and what they allow), then [`api`] (the routes), [`views`] (what they answer),
+//! Read [`auth`] (tokens and what they allow), then [`api`] (the routes), [`rooms`] (those that were made), [`views`] (what they answer),
 //! [`openapi`] (what describes them), [`events`] (what happens, as it happens) and [`webhooks`] (the same,
 //! sent to who asked). [`moderation`] is who has to leave, and [`bans`] who may not come back; [`audit`] is what
 //! was commanded. [`db`] is what outlives the server; [`core`] what is decided without I/O.
@@ -15,5 +15,7 @@ pub mod events;
 pub mod moderation;
 pub mod openapi;
 pub mod participants;
+pub mod rooms;
+pub mod tokens;
 pub mod views;
 pub mod webhooks;

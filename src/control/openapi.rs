@@ -25,6 +25,7 @@ pub const PROBLEM: &str = "application/problem+json";
         (name = "program", description = "What the audience sees"),
         (name = "recordings", description = "What was broadcast"),
         (name = "events", description = "What happens, as it happens"),
+        (name = "tokens", description = "Who is let in"),
         (name = "audit", description = "What was commanded, and by whom"),
         (name = "webhooks", description = "The same, sent to who asked for it"),
     ),
@@ -61,6 +62,8 @@ pub fn described(routes: OpenApiRouter, layouts: &[String]) -> Router {
         let properties = &mut description["components"]["schemas"][change]["properties"];
         properties["layout"]["enum"] = names.clone();
     }
+    let settings = &mut description["components"]["schemas"]["RoomSettings"]["properties"];
+    settings["layout"]["enum"] = json!(layouts);
     for schema in ["NewWebhook", "WebhookChange"] {
         let properties = &mut description["components"]["schemas"][schema]["properties"];
         properties["events"]["items"]["enum"] = json!(Happened::TYPES);
@@ -98,6 +101,13 @@ pub enum Conflict {
     /// Not as things are now
     #[response(status = 409, content_type = PROBLEM)]
     Conflict(Problem),
+}
+
+#[derive(IntoResponses)]
+pub enum Changed {
+    /// Not as `If-Match` or `If-None-Match` has it
+    #[response(status = 412, content_type = PROBLEM)]
+    Changed(Problem),
 }
 
 #[derive(IntoResponses)]

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::rooms::RoomSettings;
 use crate::room::{
     BroadcastId, Codec, MediaKind, ParticipantId, Role, RoomId, TrackSource, Transition,
 };
@@ -28,6 +29,10 @@ pub struct RoomView {
     pub passthrough: bool,
     /// What is shown instead of the program.
     pub slate: Option<String>,
+    /// When it was made; `null` of one that came to be by use, and goes.
+    pub created_at: Option<DateTime<Utc>>,
+    /// What was set for it, or holds for all.
+    pub settings: RoomSettings,
     /// What the last broadcast left behind, once it can be played.
     pub last_recording: Option<BroadcastId>,
 }

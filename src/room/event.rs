@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::id::{BroadcastId, ParticipantId};
 use super::participant::{Role, Session, Track, TrackNumber};
 use super::stage::{Direction, MAX_SLATE_CHARS, Transition};
+use super::state::Settings;
 use super::track::TrackSource;
 
 /// A change asked of a room, or something that happened to one of its connections.
@@ -62,6 +63,10 @@ pub enum Command {
         participant: ParticipantId,
         sources: BTreeSet<TrackSource>,
     },
+    /// What holds for the room from now on; what a program begins with, from the next broadcast on.
+    Configure(Box<Settings>),
+    /// All have to leave, the broadcast ends, and nobody may come any more.
+    Delete,
     /// Someone has to leave.
     Remove(ParticipantId),
     Direct(Direction),
@@ -185,6 +190,8 @@ pub enum Refused {
     NoSuchParticipant,
     #[error("{0}")]
     TooCostly(String),
+    #[error("the room is being deleted")]
+    Deleted,
     #[error("the room is live already")]
     AlreadyLive,
     #[error("the room is not live")]

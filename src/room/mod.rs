@@ -14,6 +14,6 @@ pub mod track;
 pub use event::{Command, Event, Refused};
 pub use id::{BroadcastId, ParticipantId, RoomId};
 pub use participant::{Participant, Presence, Role, Session, Track, TrackNumber};
-pub use stage::{Direction, Stage, Transition};
+pub use stage::{Direction, FIRST_LAYOUT, Stage, Transition};
 pub use state::{Room, Settings};
 pub use track::{Codec, MediaKind, TrackSource};

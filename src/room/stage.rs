@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::id::ParticipantId;
+use super::state::Settings;
 
 /// Layouts by name; `grid` is always one of them.
 pub const FIRST_LAYOUT: &str = "grid";
@@ -55,16 +56,22 @@ pub enum Transition {
 }
 
 impl Stage {
-    pub(super) fn new(passthrough: bool) -> Self {
+    pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            layout: FIRST_LAYOUT.to_owned(),
+            layout: settings.layout.clone(),
             pinned: None,
             last_speaker: None,
             off: BTreeSet::new(),
-            transition: Transition::default(),
-            passthrough,
+            transition: settings.transition,
+            passthrough: settings.passthrough,
             slate: None,
         }
+    }
+
+    pub(super) fn begin_with(&mut self, settings: &Settings) {
+        self.layout = settings.layout.clone();
+        self.transition = settings.transition;
+        self.passthrough = settings.passthrough;
     }
 
     pub fn layout(&self) -> &str {

@@ -7,7 +7,7 @@ use super::event::{Command, Event, Refused};
 use super::id::{BroadcastId, ParticipantId, RoomId};
 use super::participant::{Participant, Presence, Role, Session};
 use super::speaker::Speakers;
-use super::stage::{Direction, MAX_SLATE_CHARS, Stage};
+use super::stage::{Direction, MAX_SLATE_CHARS, Stage, Transition};
 use super::track::{MediaKind, TrackSource};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +19,12 @@ pub struct Settings {
     pub auto_broadcast: bool,
     /// The names of the layouts that the program can be arranged by.
     pub layouts: Vec<String>,
-    /// Whether rooms begin with passthrough.
+    /// What programs begin with.
+    pub layout: String,
+    pub transition: Transition,
     pub passthrough: bool,
+    /// Whether broadcasts are recorded, where that is done at all.
+    pub record: bool,
 }
 
 /// A room's state. Commands come in by [`Room::handle`], events go out by [`Room::poll_event`].
@@ -36,13 +40,16 @@ pub struct Room {
     broadcast: Option<BroadcastId>,
     events: VecDeque<Event>,
     next_place: u64,
+    /// Settings came while it was live: the next program begins with them.
+    begins_anew: bool,
+    is_deleted: bool,
 }
 
 impl Room {
     pub fn new(id: RoomId, settings: Settings) -> Self {
         Self {
             id,
-            stage: Stage::new(settings.passthrough),
+            stage: Stage::new(&settings),
             settings,
             preview: None,
             participants: BTreeMap::new(),
@@ -50,11 +57,17 @@ impl Room {
             broadcast: None,
             events: VecDeque::new(),
             next_place: 0,
+            begins_anew: false,
+            is_deleted: false,
         }
     }
 
     pub fn id(&self) -> &RoomId {
         &self.id
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     pub fn broadcast(&self) -> Option<BroadcastId> {
@@ -89,6 +102,11 @@ impl Room {
 
     pub fn handle(&mut self, command: Command, now: Instant) -> Result<(), Refused> {
         match command {
+            Command::Join { .. } | Command::Attend { .. } | Command::StartBroadcast(_)
+                if self.is_deleted =>
+            {
+                return Err(Refused::Deleted);
+            }
             Command::Join {
                 fresh,
                 session,
@@ -254,20 +272,21 @@ impl Room {
                     }
                 }
             }
-            Command::Remove(id) => {
-                let participant = self.participants.get(&id);
-                let participant = participant.ok_or(Refused::NoSuchParticipant)?;
-                let publishing = participant.presence.session();
-                let attending = participant.attending;
-                self.events.push_back(Event::ParticipantRemoved {
-                    participant: id,
-                    publishing,
-                    attending,
-                });
-                if let Some(session) = publishing {
-                    self.end_tracks(id, session);
+            Command::Configure(settings) => {
+                self.settings = *settings;
+                match self.broadcast {
+                    Some(_) => self.begins_anew = true,
+                    None => self.stage.begin_with(&self.settings),
                 }
-                self.remove(id);
+            }
+            Command::Remove(id) => self.send_away(id)?,
+            Command::Delete => {
+                self.is_deleted = true;
+                let all: Vec<_> = self.participants.keys().copied().collect();
+                all.into_iter().try_for_each(|id| self.send_away(id))?;
+                if let Some(broadcast) = self.broadcast {
+                    self.stopped(broadcast);
+                }
             }
             Command::SetTransition(transition) => self.stage.set_transition(transition),
             Command::SetPassthrough(passthrough) => {
@@ -429,6 +448,23 @@ impl Room {
         });
     }
 
+    fn send_away(&mut self, id: ParticipantId) -> Result<(), Refused> {
+        let participant = self.participants.get(&id);
+        let participant = participant.ok_or(Refused::NoSuchParticipant)?;
+        let publishing = participant.presence.session();
+        let attending = participant.attending;
+        self.events.push_back(Event::ParticipantRemoved {
+            participant: id,
+            publishing,
+            attending,
+        });
+        if let Some(session) = publishing {
+            self.end_tracks(id, session);
+        }
+        self.remove(id);
+        Ok(())
+    }
+
     fn end_tracks(&mut self, id: ParticipantId, session: Session) {
         let tracks = self
             .participants
@@ -494,6 +530,9 @@ impl Room {
 
     fn stopped(&mut self, broadcast: BroadcastId) {
         self.broadcast = None;
+        if std::mem::take(&mut self.begins_anew) {
+            self.stage.begin_with(&self.settings);
+        }
         if self.preview.take().is_some() {
             self.events.push_back(Event::PreviewChanged { on: false });
         }

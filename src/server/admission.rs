@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::open_room::{OpenRoom, Visitor};
 use super::publisher::Publisher;
-use super::rooms::{NoRoomLeft, Rooms};
+use super::rooms::{NotOpened, Rooms};
 use crate::control::auth::{Authority, Claims, Denied};
 use crate::control::bans::Bans;
 use crate::room::{Command, ParticipantId, Refused as RoomRefused, Role, RoomId, Session};
@@ -96,10 +96,15 @@ impl Door {
     }
 
     fn open_room(&self, id: &RoomId) -> Result<Arc<OpenRoom>, Refused> {
-        self.rooms.find_or_open(id).map_err(|NoRoomLeft| {
-            let detail =
-                "this server holds as many rooms as it may: end one, or raise room.max_rooms";
-            Refused::Full(detail.to_owned())
+        self.rooms.find_or_open(id).map_err(|why| match why {
+            NotOpened::NoRoomLeft => {
+                let detail =
+                    "this server holds as many rooms as it may: end one, or raise room.max_rooms";
+                Refused::Full(detail.to_owned())
+            }
+            NotOpened::NotMade => Refused::NoRoom(format!(
+                "there is no room {id}; who runs this server makes it (PUT /api/v1/rooms/{id})"
+            )),
         })
     }
 }

@@ -35,7 +35,8 @@ pub struct Broadcast {
 }
 
 impl Broadcast {
-    pub fn start(id: BroadcastId, room: Arc<OpenRoom>, tools: &Arc<Tools>) -> Self {
+    /// With `records`, into a recording where the server makes any.
+    pub fn start(id: BroadcastId, records: bool, room: Arc<OpenRoom>, tools: &Arc<Tools>) -> Self {
         let started_at = Utc::now();
         let epoch = program::Epoch::for_start_now(tools.program.segment);
         let ladder = &tools.program.ladder;
@@ -45,7 +46,8 @@ impl Broadcast {
             epoch.wall.into(),
             settings::hls_renditions(ladder),
         ));
-        let recorder = tools.archive.as_ref().map(|archive| {
+        let archive = tools.archive.as_ref().filter(|_| records);
+        let recorder = archive.map(|archive| {
             archive.record(vod::RecordingInfo {
                 id,
                 room: room.id().clone(),

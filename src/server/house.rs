@@ -1,14 +1,17 @@
 //! What the API asks, answered from rooms and archive.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::failures::Failures;
 use super::participants;
 use super::rooms::Rooms;
+use super::settings::of_room;
 use crate::control::api::{self, Answer, KnownBy};
 use crate::control::participants::ParticipantDetail;
+use crate::control::rooms::{MadeRoom, MadeRooms, RoomSettings};
 use crate::control::views::{BroadcastView, ParticipantView, PreviewView, RecordingView, RoomView};
-use crate::room::{BroadcastId, Command, Direction, ParticipantId, Refused, RoomId};
+use crate::room::{self, BroadcastId, Command, Direction, ParticipantId, Refused, RoomId};
 use crate::rtc::Rtc;
 use crate::vod::Archive;
 
@@ -18,19 +21,31 @@ pub struct House {
     pub failures: Arc<Failures>,
     pub archive: Option<Archive>,
     pub layouts: Vec<String>,
+    pub made: Arc<MadeRooms>,
+    /// What holds for rooms that nothing was set for.
+    pub defaults: room::Settings,
 }
 
 impl api::House for House {
-    fn rooms(&self) -> Vec<RoomView> {
-        self.rooms
-            .all()
-            .iter()
-            .filter_map(|room| self.room(room.id()))
-            .collect()
+    fn rooms(&self, live: bool, cursor: Option<&RoomId>, most: usize) -> Vec<RoomView> {
+        if live {
+            let is_after = |id: &RoomId| cursor.is_none_or(|cursor| id > cursor);
+            let open = self.rooms.all().into_iter();
+            let open = open.filter(|room| room.is_live() && is_after(room.id()));
+            let views = open.filter_map(|room| self.room(room.id()));
+            return views.filter(|view| view.live).take(most).collect();
+        }
+        let mut names: BTreeSet<RoomId> = self.rooms.after(cursor, most).into_iter().collect();
+        names.extend(self.made.after(cursor, most));
+        let names = names.iter().take(most);
+        names.filter_map(|id| self.room(id)).collect()
     }
 
     fn room(&self, id: &RoomId) -> Option<RoomView> {
-        let room = self.rooms.find(id)?;
+        let made = self.made.find(id);
+        let Some(room) = self.rooms.find(id) else {
+            return made.map(|made| unused(id, &made, &self.defaults));
+        };
         let live = room
             .live()
             .is_some_and(|live| live.is_playable() && !live.is_over());
@@ -50,8 +65,21 @@ impl api::House for House {
             transition: state.stage().transition(),
             passthrough: state.stage().passthrough(),
             slate: state.stage().slate().map(str::to_owned),
+            created_at: made.as_ref().map(|made| made.created_at),
+            settings: made.map_or_else(RoomSettings::default, |made| made.settings.clone()),
             last_recording,
         }))
+    }
+
+    fn close_room(&self, id: &RoomId) {
+        self.rooms.remove(id);
+    }
+
+    fn configure(&self, id: &RoomId, settings: &RoomSettings) {
+        if let Some(room) = self.rooms.find(id) {
+            let settings = Box::new(of_room(&self.defaults, settings));
+            room.tell(Command::Configure(settings));
+        }
     }
 
     fn participants(&self, id: &RoomId) -> Vec<ParticipantView> {
@@ -163,6 +191,26 @@ impl api::House for House {
                 Some(archive) => archive.delete(id).await.map_err(|e| e.to_string()),
             }
         })
+    }
+}
+
+/// A room that was made, and that nobody is in.
+fn unused(id: &RoomId, made: &MadeRoom, defaults: &room::Settings) -> RoomView {
+    let settings = of_room(defaults, &made.settings);
+    RoomView {
+        id: id.clone(),
+        live: false,
+        broadcast: None,
+        refused: None,
+        participants: 0,
+        layout: settings.layout,
+        pinned: None,
+        transition: settings.transition,
+        passthrough: settings.passthrough,
+        slate: None,
+        created_at: Some(made.created_at),
+        settings: made.settings.clone(),
+        last_recording: None,
     }
 }
 

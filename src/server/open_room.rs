@@ -23,8 +23,8 @@ use crate::control::events::Happened;
 use crate::hls::Live;
 use crate::program::InputId;
 use crate::room::{
-    BroadcastId, Command, Direction, Event, Participant, ParticipantId, Presence, Refused, Role,
-    Room, RoomId, Session, TrackNumber, TrackSource,
+    self, BroadcastId, Command, Direction, Event, Participant, ParticipantId, Presence, Refused,
+    Role, Room, RoomId, Session, TrackNumber, TrackSource,
 };
 use crate::rtc::ConnectionId;
 use crate::rtc::core::verdict::Verdict;
@@ -60,9 +60,9 @@ pub struct Present {
 }
 
 impl OpenRoom {
-    pub fn new(id: RoomId, tools: Arc<Tools>) -> Arc<Self> {
+    pub fn new(id: RoomId, settings: room::Settings, tools: Arc<Tools>) -> Arc<Self> {
         let state = State {
-            room: Room::new(id.clone(), tools.room.clone()),
+            room: Room::new(id.clone(), settings),
             connections: BTreeMap::new(),
             attending: BTreeMap::new(),
             broadcast: None,
@@ -450,7 +450,8 @@ impl OpenRoom {
                 Event::BroadcastStarted(id) => {
                     self.tools.costs.begin(Costly::Broadcast(id));
                     state.refused = None;
-                    let broadcast = Broadcast::start(id, self.clone(), &self.tools);
+                    let records = state.room.settings().record;
+                    let broadcast = Broadcast::start(id, records, self.clone(), &self.tools);
                     state.live = Some(broadcast.live());
                     state.ended_at = None;
                     state.broadcast = Some(broadcast);

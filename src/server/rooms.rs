@@ -1,14 +1,16 @@
 //! The rooms of this server: who may open one, and what all of them do together.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::open_room::OpenRoom;
+use super::settings::of_room;
 use super::tools::Tools;
 use crate::hls;
-use crate::room::{RoomId, Session};
+use crate::room::{Command, RoomId, Session};
 
 /// How often rooms are looked at for what is due; a vanished participant's place is given up
 /// that much late at worst.
@@ -20,9 +22,14 @@ pub struct Rooms {
     next_session: AtomicU64,
 }
 
-/// The server holds as many rooms as its settings allow.
+/// Why a room is not opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoRoomLeft;
+pub enum NotOpened {
+    /// The server holds as many rooms as its settings allow.
+    NoRoomLeft,
+    /// Only rooms that were made by the API are there.
+    NotMade,
+}
 
 impl Rooms {
     pub fn new(tools: Arc<Tools>) -> Arc<Self> {
@@ -37,17 +44,39 @@ impl Rooms {
         self.lock().get(id).cloned()
     }
 
-    pub fn find_or_open(&self, id: &RoomId) -> Result<Arc<OpenRoom>, NoRoomLeft> {
+    pub fn find_or_open(&self, id: &RoomId) -> Result<Arc<OpenRoom>, NotOpened> {
         let mut rooms = self.lock();
         if let Some(room) = rooms.get(id) {
             return Ok(room.clone());
         }
-        if rooms.len() >= self.tools.max_rooms {
-            return Err(NoRoomLeft);
+        let made = self.tools.made.find(id);
+        if made.is_none() && !self.tools.rooms_by_use {
+            return Err(NotOpened::NotMade);
         }
-        let room = OpenRoom::new(id.clone(), self.tools.clone());
+        if rooms.len() >= self.tools.max_rooms {
+            return Err(NotOpened::NoRoomLeft);
+        }
+        let all = &self.tools.room;
+        let settings = made.map_or_else(|| all.clone(), |made| of_room(all, &made.settings));
+        let room = OpenRoom::new(id.clone(), settings, self.tools.clone());
         rooms.insert(id.clone(), room.clone());
         Ok(room)
+    }
+
+    /// The room is no more; what its broadcast still has to do goes on.
+    pub fn remove(&self, id: &RoomId) {
+        let room = self.lock().remove(id);
+        if let Some(room) = room {
+            room.tell(Command::Delete);
+        }
+    }
+
+    /// Their names in order, from behind one.
+    pub fn after(&self, cursor: Option<&RoomId>, most: usize) -> Vec<RoomId> {
+        let rooms = self.lock();
+        let from = cursor.map_or(Bound::Unbounded, Bound::Excluded);
+        let names = rooms.range((from, Bound::Unbounded)).map(|(id, _)| id);
+        names.take(most).cloned().collect()
     }
 
     pub fn all(&self) -> Vec<Arc<OpenRoom>> {

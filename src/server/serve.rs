@@ -28,6 +28,7 @@ use crate::control::auth::Authority;
 use crate::control::bans::Bans;
 use crate::control::db::Db;
 use crate::control::events::News;
+use crate::control::rooms::MadeRooms;
 use crate::control::webhooks::Webhooks;
 use crate::problem::Problem;
 use crate::program::ProgramSettings;
@@ -87,8 +88,12 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let audit = Audit::new(db.clone(), authority.clone(), proxies.collect());
         let bans = Arc::new(Bans::open(db.clone()).await?);
         let webhooks = Webhooks::start(db.clone(), &news, allow_private).await?;
+        let made = Arc::new(MadeRooms::open(db.clone()).await?);
+        let defaults = settings::room(&config, layouts.clone());
         let tools = Arc::new(Tools {
-            room: settings::room(&config, layouts.clone()),
+            room: defaults.clone(),
+            made: made.clone(),
+            rooms_by_use: config.room.by_use,
             max_rooms: config.room.max_rooms,
             ended_for: config.hls.ended_for,
             rtc: rtc.clone(),
@@ -113,6 +118,8 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             failures,
             archive: archive.clone(),
             layouts: layouts.clone(),
+            made: made.clone(),
+            defaults,
         });
         let door = Arc::new(Door {
             rooms: rooms.clone(),
@@ -122,9 +129,19 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let whip = settings::whip(&config, codecs);
         let session = settings::session(&config);
         let api = control::api::routes(house.clone(), authority.clone())
+            .merge(control::rooms::routes(
+                house.clone(),
+                made,
+                bans.clone(),
+                authority.clone(),
+            ))
             .merge(control::moderation::routes(house, bans, authority.clone()))
             .merge(control::events::routes(news.clone(), authority.clone()))
-            .merge(control::webhooks::api::routes(webhooks.clone(), authority))
+            .merge(control::webhooks::api::routes(
+                webhooks.clone(),
+                authority.clone(),
+            ))
+            .merge(control::tokens::routes(authority.clone()))
             .merge(control::audit::routes(audit.clone()))
             .layer(axum::middleware::from_fn_with_state(audit, put_down));
         let router = Router::new()

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::config::Config;
+use crate::control::rooms::{Begins, RoomSettings};
 use crate::program::core::files::Files;
 use crate::program::core::ladder::Ladder;
 use crate::program::core::layout;
@@ -25,7 +26,26 @@ pub fn room(config: &Config, layouts: Vec<String>) -> room::Settings {
         away_for: config.room.away_for,
         auto_broadcast: true,
         layouts,
+        layout: room::FIRST_LAYOUT.to_owned(),
+        transition: room::Transition::default(),
         passthrough: config.program.passthrough,
+        record: true,
+    }
+}
+
+/// What was set for a room, over what holds for all.
+pub fn of_room(all: &room::Settings, made: &RoomSettings) -> room::Settings {
+    room::Settings {
+        max_participants: made
+            .max_participants
+            .map_or(all.max_participants, usize::from),
+        away_for: all.away_for,
+        auto_broadcast: made.broadcast == Begins::Auto,
+        layouts: all.layouts.clone(),
+        layout: made.layout.clone(),
+        transition: made.transition,
+        passthrough: made.passthrough.unwrap_or(all.passthrough),
+        record: made.record,
     }
 }
 

@@ -9,11 +9,15 @@ use super::costs::Costs;
 use super::failures::Failures;
 
 use crate::control::events::News;
+use crate::control::rooms::MadeRooms;
 use crate::{hls, program, room, rtc, vod};
 
 pub struct Tools {
     pub room: room::Settings,
     pub max_rooms: usize,
+    pub made: Arc<MadeRooms>,
+    /// Whether other rooms come to be by use.
+    pub rooms_by_use: bool,
     /// How long the playlist of a broadcast that ended is still served.
     pub ended_for: Duration,
     pub rtc: rtc::Rtc,

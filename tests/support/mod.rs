@@ -47,14 +47,18 @@ impl Server {
 
     /// As an operator runs it: with a secret, tokens asked.
     pub fn start_with_secret(secret: &str) -> Self {
+        Self::start_as_operator(&[("AMPHI_AUTH_SECRET", secret)])
+    }
+
+    /// Without `--dev`, with these settings.
+    pub fn start_as_operator(environment: &[(&str, &str)]) -> Self {
         let data = tempfile::tempdir().expect("a temporary folder");
-        let environment = [("AMPHI_AUTH_SECRET", secret)];
-        let (process, base) = spawn(data.path(), &[], &[], &environment);
+        let (process, base) = spawn(data.path(), &[], &[], environment);
         Self {
             base,
             process,
             data: Some(data),
-            environment: owned(&environment),
+            environment: owned(environment),
         }
     }
 
@@ -76,7 +80,11 @@ impl Server {
         self.process.wait().expect("reaped");
         let environment = self.environment.iter();
         let environment: Vec<_> = environment.map(|(k, v)| (&**k, &**v)).collect();
-        let (process, base) = spawn(self.data(), &["--dev"], &[], &environment);
+        let has_secret = environment
+            .iter()
+            .any(|(key, _)| *key == "AMPHI_AUTH_SECRET");
+        let mode: &[&str] = if has_secret { &[] } else { &["--dev"] };
+        let (process, base) = spawn(self.data(), mode, &[], &environment);
         self.process = process;
         self.base = base;
     }

@@ -23,8 +23,8 @@ form.addEventListener("submit", (event) => {
 
 repeat(async () => {
   try {
-    const [rooms, recordings] = await Promise.all([api.rooms(), api.recordings().catch(() => [])]);
-    showLive(rooms.filter((room) => room.live));
+    const [rooms, recordings] = await Promise.all([api.liveRooms(), api.recordings().catch(() => [])]);
+    showLive(rooms);
     showRecordings(recordings.filter((recording) => recording.state === "complete").slice(0, MAX_RECORDINGS));
     trouble.hidden = true;
   } catch (error) {

@@ -49,8 +49,8 @@ const TIMEOUT_MS = 8_000;
 export class Api {
   constructor(private readonly options: ApiOptions = {}) {}
 
-  async rooms(): Promise<Room[]> {
-    return (await this.get<{ items: Room[] }>("/api/v1/rooms")).items;
+  async liveRooms(): Promise<Room[]> {
+    return (await this.get<{ items: Room[] }>("/api/v1/rooms?live=true")).items;
   }
 
   room(id: string): Promise<Room> {

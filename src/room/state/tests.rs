@@ -18,7 +18,10 @@ fn room() -> Room {
         away_for: AWAY,
         auto_broadcast: true,
         layouts: vec!["grid".to_owned(), "solo".to_owned()],
+        layout: "grid".to_owned(),
+        transition: Transition::default(),
         passthrough: false,
+        record: true,
     };
     Room::new("demo".parse().expect("a good name"), settings)
 }
@@ -575,4 +578,42 @@ fn who_is_removed_is_gone_with_their_connections_and_the_broadcast_of_the_last()
         room.handle(Command::Remove(participant(1)), now),
         Err(Refused::NoSuchParticipant)
     );
+}
+
+#[test]
+fn a_deleted_room_is_empty_and_nobody_comes_any_more() {
+    let (mut room, now) = (room(), Instant::now());
+    for n in [1, 2] {
+        room.handle(join(n, None), now).expect("joins");
+    }
+    room.handle(Command::StartBroadcast(broadcast(1)), now)
+        .expect("live");
+    room.handle(Command::Delete, now).expect("deleted");
+    assert!(room.is_idle());
+    assert_eq!(room.handle(join(3, None), now), Err(Refused::Deleted));
+    let again = Command::StartBroadcast(broadcast(2));
+    assert_eq!(room.handle(again, now), Err(Refused::Deleted));
+}
+
+#[test]
+fn settings_hold_at_once_and_what_a_program_begins_with_from_the_next() {
+    let (mut room, now) = (room(), Instant::now());
+    let settings = Settings {
+        layout: "solo".to_owned(),
+        auto_broadcast: false,
+        max_participants: 1,
+        ..room.settings().clone()
+    };
+    room.handle(Command::StartBroadcast(broadcast(1)), now)
+        .expect("live");
+    room.handle(Command::Configure(Box::new(settings)), now)
+        .expect("set");
+    assert_eq!(room.stage().layout(), "grid");
+    room.handle(join(1, None), now).expect("joins");
+    assert_eq!(room.handle(join(2, None), now), Err(Refused::Full(1)));
+    // Manual: it goes on without anybody.
+    room.handle(Command::Left(Session(1)), now).expect("leaves");
+    assert_eq!(room.broadcast(), Some(broadcast(1)));
+    room.handle(Command::StopBroadcast, now).expect("ends");
+    assert_eq!(room.stage().layout(), "solo");
 }

@@ -1,0 +1,127 @@
+//! `/api/v1/tokens`: tokens for those whom a producer lets in.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, StatusCode, header};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::api::{Body, bearer, change_of, denied};
+use super::audit::Change;
+use super::auth::{Authority, Claims, Scope, expires_in};
+use super::openapi::{Conflict, Refusals, Unreadable};
+use crate::problem::Problem;
+use crate::room::{Role, RoomId};
+
+/// Of a token that is asked for without a word of it.
+const DEFAULT_TTL_S: u32 = 12 * 3600;
+const MAX_TTL_S: u32 = 366 * 24 * 3600;
+
+pub fn routes(authority: Authority) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(issue))
+        .with_state(authority)
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewToken {
+    room: RoomId,
+    role: Role,
+    /// Who its holder is, the same at every visit: by it they take their place again, and can be banned.
+    #[serde(default, deserialize_with = "short")]
+    #[schema(min_length = 1, max_length = 80)]
+    identity: Option<String>,
+    /// The name that others see.
+    #[serde(default, deserialize_with = "short")]
+    #[schema(min_length = 1, max_length = 80)]
+    name: Option<String>,
+    /// How long it is good for, in seconds; never longer than the token it is asked for with.
+    #[serde(default, deserialize_with = "seconds")]
+    #[schema(minimum = 1, maximum = 31622400, default = 43200)]
+    ttl_s: Option<u32>,
+}
+
+/// Of an identity or a name.
+const MAX_CHARS: usize = 80;
+
+fn short<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    let length = text.as_ref().map_or(1, |text| text.chars().count());
+    match (1..=MAX_CHARS).contains(&length) {
+        true => Ok(text),
+        false => Err(serde::de::Error::custom(format!(
+            "identity and name have 1 to {MAX_CHARS} characters"
+        ))),
+    }
+}
+
+/// In JSON, 60.0 is a whole number too.
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let Some(number) = Option::<f64>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    match number.fract() == 0.0 && (1.0..=f64::from(MAX_TTL_S)).contains(&number) {
+        true => Ok(Some(number as u32)),
+        false => Err(serde::de::Error::custom(format!(
+            "ttl_s is a whole number from 1 to {MAX_TTL_S}"
+        ))),
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct IssuedToken {
+    /// For `Authorization: Bearer`, or `#token=` of a page's address.
+    token: String,
+    expires_at: DateTime<Utc>,
+}
+
+/// Lets somebody into a room
+#[utoipa::path(
+    post,
+    path = "/api/v1/tokens",
+    tag = "tokens",
+    request_body = NewToken,
+    responses((status = 201, body = IssuedToken), Refusals, Conflict, Unreadable)
+)]
+async fn issue(
+    State(authority): State<Authority>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let token = bearer(&headers);
+    let some = authority.check_anywhere(token, Role::may_direct);
+    some.map_err(denied)?;
+    let new: NewToken = change_of(body)?;
+    let issuer = authority.check(token, &new.room, Role::may_direct);
+    let issuer = issuer.map_err(denied)?;
+    let ttl = Duration::from_secs(new.ttl_s.unwrap_or(DEFAULT_TTL_S).into());
+    let exp = expires_in(ttl);
+    let claims = Claims {
+        sub: new.identity,
+        name: new.name,
+        room: Scope::Room(new.room.clone()),
+        role: new.role,
+        exp: issuer.map_or(exp, |issuer| exp.min(issuer.exp)),
+    };
+    let token = authority.issue(&claims).ok_or_else(|| {
+        let detail = "this server runs with --dev and asks nobody for a token";
+        Problem::new(StatusCode::CONFLICT, detail)
+    })?;
+    let expires_at = i64::try_from(claims.exp).ok();
+    let expires_at = expires_at.and_then(|s| DateTime::from_timestamp(s, 0));
+    let issued = IssuedToken {
+        token,
+        expires_at: expires_at.unwrap_or_default(),
+    };
+    // Never the token itself.
+    let change = Change::of(Some(new.room)).to(&claims);
+    let no_store = [(header::CACHE_CONTROL, "no-store")];
+    Ok(change.on((StatusCode::CREATED, no_store, Json(issued))))
+}
