@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use amphi::client::load::LoadArgs;
+use amphi::client::operate::{RecordingArgs, RoomArgs};
 use amphi::client::publish::PublishArgs;
 use amphi::server::{ServeArgs, TokenArgs};
 use amphi::vod::finish::FinishArgs;
@@ -26,6 +27,10 @@ enum Command {
     Load(LoadArgs),
     /// Print a token for someone
     Token(TokenArgs),
+    /// List, make, start, stop and delete rooms of a running server
+    Room(RoomArgs),
+    /// List and delete recordings of a running server
+    Recording(RecordingArgs),
     /// Print config/amphi.toml: every setting, its default and its meaning
     Config,
     /// The child that mixes and encodes a broadcast; started by the server
@@ -46,6 +51,8 @@ fn main() -> ExitCode {
         Command::Publish(arguments) => amphi::client::publish::run(arguments),
         Command::Load(arguments) => amphi::client::load::run(arguments),
         Command::Token(arguments) => amphi::server::token(arguments),
+        Command::Room(arguments) => amphi::client::operate::room(arguments),
+        Command::Recording(arguments) => amphi::client::operate::recording(arguments),
         Command::Config => {
             print!("{}", amphi::config::default_file());
             Ok(())

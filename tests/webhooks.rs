@@ -262,6 +262,7 @@ async fn nothing_is_lost(environment: &[(&str, &str)]) {
     assert_eq!(ids(&all[..before]), ids(&all[before..]));
 
     // 410 Gone: it is left in peace.
+    let refused = receiver.refused.load(Ordering::Relaxed);
     receiver.answers(410);
     ask(
         &server,
@@ -270,7 +271,6 @@ async fn nothing_is_lost(environment: &[(&str, &str)]) {
         Some(json!({"since": since})),
     )
     .await;
-    let refused = receiver.refused.load(Ordering::Relaxed);
     until("it said so", SOON, || {
         receiver.refused.load(Ordering::Relaxed) > refused
     })

@@ -69,6 +69,7 @@ const TABLE: &[(&str, &str, Who)] = &[
     ("GET", "/api/v1/events?room={room}", Directors),
     // For which room is in the body.
     ("POST", "/api/v1/tokens", DirectorsAnywhere),
+    ("DELETE", "/api/v1/tokens/{id}", DirectorsEverywhere),
     ("GET", "/api/v1/audit", DirectorsEverywhere),
     ("GET", "/api/v1/audit?room={room}", Directors),
     ("GET", "/api/v1/audit/export", DirectorsEverywhere),
@@ -133,6 +134,7 @@ fn tokens() -> Vec<Token> {
             Some(signed(&host, "another secret of 32 characters!")),
         ),
         ("alg:none", Some(unsigned)),
+        ("revoked", Some(signed(&revoked(now + hour), SECRET))),
     ];
     let bad = bad.into_iter().map(|(name, text)| Token {
         name: name.to_owned(),
@@ -141,6 +143,12 @@ fn tokens() -> Vec<Token> {
     });
     all.extend(bad);
     all
+}
+
+const REVOKED: &str = "019a0000-0000-7000-8000-000000000001";
+
+fn revoked(exp: u64) -> Value {
+    json!({"jti": REVOKED, "room": "*", "role": "host", "exp": exp})
 }
 
 /// What is not allowed is refused with this.
@@ -168,6 +176,11 @@ fn refusal(who: Who, token: &Token) -> Option<StatusCode> {
 async fn every_route_is_allowed_exactly_where_the_table_says() {
     let server = Server::start_with_secret(SECRET);
     let client = Client::new();
+    let host = tokens().into_iter().find(|token| token.name == "host of *");
+    let host = host.and_then(|token| token.text).expect("one");
+    let revoke = client.delete(server.url(&format!("/api/v1/tokens/{REVOKED}")));
+    let revoked = revoke.bearer_auth(&host).send().await.expect("answered");
+    assert_eq!(revoked.status(), StatusCode::NO_CONTENT);
     let mut wrong = Vec::new();
     for (method, path, who) in TABLE {
         for token in tokens() {
@@ -188,6 +201,29 @@ async fn every_route_is_allowed_exactly_where_the_table_says() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Who guesses tokens is slowed, and nobody else's requests are.
+#[tokio::test]
+async fn who_asks_too_often_is_to_wait() {
+    let settings = [("AMPHI_AUTH_SECRET", SECRET), ("AMPHI_HTTP_API_PER_MINUTE", "30")];
+    let trusted = ("AMPHI_HTTP_TRUSTED_PROXIES", "[\"127.0.0.1\"]");
+    let server = Server::start_as_operator(&[settings[0], settings[1], trusted]);
+    let client = Client::new();
+    let guess = async |from: &str| {
+        let request = client.get(server.url("/api/v1/audit")).bearer_auth("a guess");
+        let answer = request.header("x-forwarded-for", from).send().await;
+        let answer = answer.expect("answered");
+        (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
+    };
+    for _ in 0..3 {
+        assert_eq!(guess("5.6.7.8").await, (401, false));
+    }
+    assert_eq!(guess("5.6.7.8").await, (429, true));
+    assert_eq!(guess("5.6.7.9").await, (401, false));
+    // Its audience is not.
+    let health = client.get(server.url("/healthz")).header("x-forwarded-for", "5.6.7.8");
+    assert_eq!(health.send().await.expect("answered").status(), 200);
 }
 
 /// So that no route comes to be that nobody thought of.

@@ -56,9 +56,15 @@ settings! {
         /// Where pages, WHIP, HLS and the API are served. Put a TLS proxy in front: browsers
         /// give camera and microphone only to https pages and to localhost.
         listen: SocketAddr = "\"0.0.0.0:8080\"";
-        /// Addresses of proxies of your own: whom their X-Forwarded-For names is put down in the audit
-        /// log. Nobody else's is believed.
+        /// Addresses of proxies of your own: whom their X-Forwarded-For names counts as who asks. Nobody
+        /// else's is believed.
         trusted_proxies: Vec<IpAddr> = "[]";
+        /// Requests with a token at most that one address makes of the API in a minute; more are answered
+        /// 429. One with a token that is not good counts for ten. Addresses of the own network, as those of
+        /// a proxy that `trusted_proxies` does not name, are not counted. 0: as many as come, as with --dev.
+        api_per_minute: u32 = "1200", "0 to 1000000" if |n| *n <= 1_000_000;
+        /// As this, of connections to publish, to play in real time, and of sessions.
+        joins_per_minute: u32 = "600", "0 to 1000000" if |n| *n <= 1_000_000;
     }
     rtc: Rtc {
         /// The one port of all WebRTC connections, of UDP and TCP.
@@ -92,6 +98,9 @@ settings! {
         /// The secret that tokens are signed with (HS256), 32 characters or more. The server
         /// does not start without it, except with --dev. Make one: `openssl rand -hex 32`.
         secret: String = "\"\"", "empty or 32 characters or more" if |s| s.is_empty() || s.len() >= 32;
+        /// The secret before this one, when it was changed: what it signed is good too. Leave it here until
+        /// the last of those tokens ended. Empty: none.
+        previous_secret: String = "\"\"", "empty or 32 characters or more" if |s| s.is_empty() || s.len() >= 32;
     }
     room: Room {
         /// Participants at most in one room.

@@ -46,7 +46,8 @@ fn errors_name_file_key_and_what_is_allowed() {
     let error = |text| file(text).expect_err("a bad file");
     assert_eq!(
         error("[http]\nport = 8080"),
-        "amphi.toml: there is no setting `http.port`; [http] has listen, trusted_proxies"
+        "amphi.toml: there is no setting `http.port`; [http] has listen, trusted_proxies, \
+         api_per_minute, joins_per_minute"
     );
     assert_eq!(
         error("[program]\npart = \"5s\""),

@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 
 use super::audit::Change;
 use super::auth::{Authority, Denied};
-use super::openapi::{Conflict, Later, NotThere, Refusals, Unreadable};
+use super::openapi::{Conflict, Later, Limited, NotThere, Refusals, Unreadable};
 use super::participants::ParticipantDetail;
 use super::rooms::RoomSettings;
 use super::views::{Items, Page, ParticipantView, PreviewView, RecordingView, RoomView, Started};
@@ -108,7 +108,7 @@ struct Which {
     security(()),
     tag = "rooms",
     params(Which),
-    responses((status = 200, body = Page<RoomView>), Unreadable)
+    responses((status = 200, body = Page<RoomView>), Limited, Unreadable)
 )]
 async fn list_rooms(
     State(api): State<Api>,
@@ -451,7 +451,7 @@ async fn change_participant(
     path = "/api/v1/layouts",
     security(()),
     tag = "program",
-    responses((status = 200, body = Items<String>))
+    responses((status = 200, body = Items<String>), Limited)
 )]
 async fn list_layouts(State(api): State<Api>) -> Response {
     fresh(Items {
@@ -465,7 +465,7 @@ async fn list_layouts(State(api): State<Api>) -> Response {
     path = "/api/v1/recordings",
     security(()),
     tag = "recordings",
-    responses((status = 200, body = Items<RecordingView>), Later)
+    responses((status = 200, body = Items<RecordingView>), Limited, Later)
 )]
 async fn list_recordings(State(api): State<Api>) -> Result<Response, Problem> {
     let items = api.house.recordings().await.map_err(storage_away)?;
@@ -479,7 +479,7 @@ async fn list_recordings(State(api): State<Api>) -> Result<Response, Problem> {
     security(()),
     tag = "recordings",
     params(("id" = BroadcastId, Path)),
-    responses((status = 200, body = RecordingView), NotThere, Later)
+    responses((status = 200, body = RecordingView), Limited, NotThere, Later)
 )]
 async fn show_recording(
     State(api): State<Api>,

@@ -2,7 +2,6 @@
 //!
 //! A layer around the API's routes puts down each; the handlers say what changed ([`Change`]).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -25,9 +24,9 @@ use uuid::Uuid;
 
 use super::api::{bearer, denied, fresh, room_id};
 use super::auth::{Authority, Claims};
-use super::core::address::{self, Peer};
 use super::db::{self, Db, away};
 use super::openapi::{Later, NotThere, Refusals, Unreadable};
+use super::origin::Proxies;
 use super::views::Page;
 use crate::problem::Problem;
 use crate::room::{Role, RoomId};
@@ -75,15 +74,15 @@ impl Change {
 pub struct Audit {
     db: Db,
     authority: Authority,
-    trusted_proxies: Vec<IpAddr>,
+    proxies: Proxies,
 }
 
 impl Audit {
-    pub fn new(db: Db, authority: Authority, trusted_proxies: Vec<IpAddr>) -> Arc<Self> {
+    pub fn new(db: Db, authority: Authority, proxies: Proxies) -> Arc<Self> {
         Arc::new(Self {
             db,
             authority,
-            trusted_proxies,
+            proxies,
         })
     }
 
@@ -212,7 +211,7 @@ pub async fn put_down(
         parameter("id").or_else(|| parameter("identity")),
     );
     let claims = audit.claims(request.headers());
-    let address = audit.address(&request);
+    let address = audit.proxies.client(&request);
     let mut response = next.run(request).await;
     if !response.status().is_success() {
         return response;
@@ -224,7 +223,7 @@ pub async fn put_down(
         identity: claims.as_ref().and_then(|claims| claims.sub.clone()),
         name: claims.as_ref().and_then(|claims| claims.name.clone()),
         role: claims.map(|claims| format!("{:?}", claims.role).to_lowercase()),
-        address,
+        address: address.map(|address| address.to_string()),
         action: format!("{method} {}", path.as_str()),
         room: room.or_else(|| change.room.map(String::from)),
         target,
@@ -247,13 +246,6 @@ impl Audit {
     fn claims(&self, headers: &HeaderMap) -> Option<Claims> {
         let claims = self.authority.check_anywhere(bearer(headers), |_| true);
         claims.ok().flatten()
-    }
-
-    fn address(&self, request: &Request) -> Option<String> {
-        let Peer(peer) = request.extensions().get()?;
-        let forwarded = request.headers().get("x-forwarded-for");
-        let forwarded = forwarded.and_then(|value| value.to_str().ok());
-        Some(address::client(*peer, forwarded, &self.trusted_proxies).to_string())
     }
 
     /// Who directs a room may read of it; who directs all, of all.

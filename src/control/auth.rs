@@ -1,7 +1,10 @@
 //! Tokens: who somebody is, in which room, and what they may do there.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +17,9 @@ pub const MIN_SECRET_LEN: usize = 32;
 /// The claims of a token: a JWT (RFC 7519) signed with HS256.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
+    /// The token's own id, by which it can be revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
     /// Who: stable over visits, so that the same participant takes their place again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
@@ -87,20 +93,34 @@ pub enum Authority {
 #[derive(Clone)]
 pub struct Keys {
     sign: EncodingKey,
-    verify: DecodingKey,
+    /// The one that signs, and the one before it.
+    verify: Vec<DecodingKey>,
+    /// By their `jti`.
+    revoked: Arc<RwLock<BTreeSet<String>>>,
 }
 
 impl Authority {
-    /// `None` when the secret is shorter than [`MIN_SECRET_LEN`].
-    pub fn with_secret(secret: &str) -> Option<Self> {
+    /// `None` when the secret is shorter than [`MIN_SECRET_LEN`]. What the `previous` secret signed is
+    /// good too; none is empty.
+    pub fn with_secrets(secret: &str, previous: &str) -> Option<Self> {
         (secret.len() >= MIN_SECRET_LEN).then(|| {
-            let bytes = secret.as_bytes();
-            let (sign, verify) = (
-                EncodingKey::from_secret(bytes),
-                DecodingKey::from_secret(bytes),
-            );
-            Authority::Secret(Box::new(Keys { sign, verify }))
+            let known = [secret, previous].into_iter();
+            let known = known.filter(|secret| secret.len() >= MIN_SECRET_LEN);
+            let verify = known.map(|secret| DecodingKey::from_secret(secret.as_bytes()));
+            Authority::Secret(Box::new(Keys {
+                sign: EncodingKey::from_secret(secret.as_bytes()),
+                verify: verify.collect(),
+                revoked: Arc::default(),
+            }))
         })
+    }
+
+    /// The token of this `jti` is not good any more, at any door.
+    pub fn revoke(&self, id: String) {
+        if let Authority::Secret(keys) = self {
+            let mut revoked = keys.revoked.write().unwrap_or_else(PoisonError::into_inner);
+            revoked.insert(id);
+        }
     }
 
     /// Who asks, if they may do `allowed` things in `room`. `None` where nobody is asked.
@@ -144,6 +164,9 @@ impl Authority {
         let claims = keys
             .verify(token)
             .map_err(|e| Denied::BadToken(e.to_string()))?;
+        if claims.jti.as_ref().is_some_and(|id| keys.is_revoked(id)) {
+            return Err(Denied::BadToken("it was revoked".to_owned()));
+        }
         if !covers(&claims.room) {
             return Err(Denied::OtherRoom);
         }
@@ -169,7 +192,20 @@ impl Keys {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = CLOCK_LEEWAY.as_secs();
         validation.validate_aud = false;
-        Ok(jsonwebtoken::decode::<Claims>(token, &self.verify, &validation)?.claims)
+        let decode = |key| jsonwebtoken::decode::<Claims>(token, key, &validation);
+        let mut last = Err(ErrorKind::InvalidKeyFormat.into());
+        for key in &self.verify {
+            last = decode(key);
+            if last.is_ok() {
+                break;
+            }
+        }
+        Ok(last?.claims)
+    }
+
+    fn is_revoked(&self, id: &str) -> bool {
+        let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
+        revoked.contains(id)
     }
 }
 
@@ -193,6 +229,7 @@ mod tests {
     fn claims(room: &str, role: Role, exp: u64) -> Claims {
         let room = room.to_owned().try_into().expect("a good scope");
         Claims {
+            jti: None,
             sub: Some("ada".into()),
             name: None,
             room,
@@ -202,7 +239,7 @@ mod tests {
     }
 
     fn check(token: Option<&str>, expect: Result<bool, Denied>) {
-        let authority = Authority::with_secret(SECRET).expect("long enough");
+        let authority = Authority::with_secrets(SECRET, "").expect("long enough");
         let room = "demo".parse().expect("a good name");
         let got = authority.check(token, &room, Role::may_publish);
         let got = got
@@ -216,8 +253,8 @@ mod tests {
 
     #[test]
     fn a_token_opens_its_own_room_for_its_role_and_time() {
-        let authority = Authority::with_secret(SECRET).expect("long enough");
-        let other = Authority::with_secret(&SECRET.to_uppercase()).expect("long enough");
+        let authority = Authority::with_secrets(SECRET, "").expect("long enough");
+        let other = Authority::with_secrets(&SECRET.to_uppercase(), "").expect("long enough");
         let soon = expires_in(Duration::from_secs(60));
         let token = |a: &Authority, room, role, exp| a.issue(&claims(room, role, exp));
         let bad = || Err(Denied::BadToken(String::new()));
@@ -251,6 +288,41 @@ mod tests {
 
     #[test]
     fn a_short_secret_is_none() {
-        assert!(Authority::with_secret("short").is_none());
+        assert!(Authority::with_secrets("short", "").is_none());
+    }
+
+    #[test]
+    fn what_the_secret_before_signed_is_good_until_it_is_forgotten() {
+        const NEXT: &str = "the next secret of 32 characters";
+        let of = |secret, previous| Authority::with_secrets(secret, previous).expect("long enough");
+        let room = "demo".parse().expect("a good name");
+        let soon = expires_in(Duration::from_secs(60));
+        let is_good = |by: &Authority, at: &Authority| {
+            let token = by.issue(&claims("demo", Role::Host, soon));
+            at.check(token.as_deref(), &room, Role::may_publish).is_ok()
+        };
+        let (old, both, new) = (of(SECRET, ""), of(NEXT, SECRET), of(NEXT, ""));
+        assert!(is_good(&old, &both) && is_good(&both, &both));
+        assert!(is_good(&both, &new) && !is_good(&old, &new) && !is_good(&both, &old));
+    }
+
+    #[test]
+    fn a_revoked_token_opens_nothing() {
+        let authority = Authority::with_secrets(SECRET, "").expect("long enough");
+        let door = authority.clone();
+        let room = "demo".parse().expect("a good name");
+        let soon = expires_in(Duration::from_secs(60));
+        let token = |id: &str| {
+            let claims = Claims {
+                jti: Some(id.to_owned()),
+                ..claims("demo", Role::Host, soon)
+            };
+            authority.issue(&claims).expect("a token")
+        };
+        let (one, other) = (token("one"), token("other"));
+        authority.revoke("one".to_owned());
+        let check = |token: &str| door.check(Some(token), &room, Role::may_publish);
+        assert!(matches!(check(&one), Err(Denied::BadToken(_))));
+        assert!(check(&other).is_ok());
     }
 }

@@ -3,7 +3,7 @@
 //! Read [`auth`] (tokens and what they allow), then [`api`] (the routes), [`rooms`] (those that were made), [`views`] (what they answer),
 //! [`openapi`] (what describes them), [`events`] (what happens, as it happens) and [`webhooks`] (the same,
 //! sent to who asked). [`moderation`] is who has to leave, and [`bans`] who may not come back; [`audit`] is what
-//! was commanded. [`db`] is what outlives the server; [`core`] what is decided without I/O.
+//! was commanded, [`origin`] where requests come from and how often. [`db`] is what outlives the server; [`core`] what is decided without I/O.
 
 pub mod api;
 pub mod audit;
@@ -14,6 +14,7 @@ pub mod db;
 pub mod events;
 pub mod moderation;
 pub mod openapi;
+pub mod origin;
 pub mod participants;
 pub mod rooms;
 pub mod tokens;

@@ -87,6 +87,16 @@ pub enum Refusals {
     /// A token for another room, or a role that may not
     #[response(status = 403, content_type = PROBLEM)]
     Forbidden(Problem),
+    /// Too many requests of one address
+    #[response(status = 429, content_type = PROBLEM)]
+    Limited(Problem),
+}
+
+#[derive(IntoResponses)]
+pub enum Limited {
+    /// Too many requests of one address
+    #[response(status = 429, content_type = PROBLEM)]
+    Limited(Problem),
 }
 
 #[derive(IntoResponses)]

@@ -22,7 +22,7 @@ use super::audit::Change;
 use super::auth::Authority;
 use super::bans::Bans;
 use super::db::{self, Db, away};
-use super::openapi::{Changed, Later, NotThere, Refusals, Unreadable};
+use super::openapi::{Changed, Later, Limited, NotThere, Refusals, Unreadable};
 use super::views::RoomView;
 use crate::problem::Problem;
 use crate::room::{FIRST_LAYOUT, Role, RoomId, Transition};
@@ -193,7 +193,7 @@ pub fn routes(
     security(()),
     tag = "rooms",
     params(("room" = RoomId, Path)),
-    responses((status = 200, body = RoomView), NotThere)
+    responses((status = 200, body = RoomView), Limited, NotThere)
 )]
 async fn show(State(api): State<Api>, Path(room): Path<String>) -> Result<Response, Problem> {
     let room = room_id(&room)?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode, header};
@@ -11,11 +11,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use uuid::Uuid;
 
 use super::api::{Body, bearer, change_of, denied};
 use super::audit::Change;
 use super::auth::{Authority, Claims, Scope, expires_in};
-use super::openapi::{Conflict, Refusals, Unreadable};
+use super::db::{self, Db, away};
+use super::openapi::{Conflict, Later, NotThere, Refusals, Unreadable};
 use crate::problem::Problem;
 use crate::room::{Role, RoomId};
 
@@ -23,10 +25,46 @@ use crate::room::{Role, RoomId};
 const DEFAULT_TTL_S: u32 = 12 * 3600;
 const MAX_TTL_S: u32 = 366 * 24 * 3600;
 
-pub fn routes(authority: Authority) -> OpenApiRouter {
+#[derive(Clone)]
+struct Api {
+    authority: Authority,
+    revocations: Revocations,
+}
+
+pub fn routes(authority: Authority, revocations: Revocations) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(issue))
-        .with_state(authority)
+        .routes(routes!(revoke))
+        .with_state(Api {
+            authority,
+            revocations,
+        })
+}
+
+/// Tokens that are not good any more, over restarts.
+#[derive(Clone)]
+pub struct Revocations(Db);
+
+impl Revocations {
+    /// Tells the authority of all that were revoked before.
+    pub async fn open(db: Db, authority: &Authority) -> Result<Self, sqlx::Error> {
+        let all: Vec<(String,)> = sqlx::query_as("SELECT id FROM revoked")
+            .fetch_all(&db.pool)
+            .await?;
+        all.into_iter().for_each(|(id,)| authority.revoke(id));
+        Ok(Self(db))
+    }
+
+    async fn add(&self, id: &str) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "INSERT INTO revoked (id, revoked_ms) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(id.to_owned())
+        .bind(db::now_ms())
+        .execute(&self.0.pool)
+        .await?;
+        Ok(())
+    }
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -77,6 +115,8 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D:
 
 #[derive(Debug, Serialize, ToSchema)]
 struct IssuedToken {
+    /// By which it can be revoked.
+    id: String,
     /// For `Authorization: Bearer`, or `#token=` of a page's address.
     token: String,
     expires_at: DateTime<Utc>,
@@ -91,7 +131,7 @@ struct IssuedToken {
     responses((status = 201, body = IssuedToken), Refusals, Conflict, Unreadable)
 )]
 async fn issue(
-    State(authority): State<Authority>,
+    State(Api { authority, .. }): State<Api>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -103,7 +143,9 @@ async fn issue(
     let issuer = issuer.map_err(denied)?;
     let ttl = Duration::from_secs(new.ttl_s.unwrap_or(DEFAULT_TTL_S).into());
     let exp = expires_in(ttl);
+    let id = Uuid::now_v7().to_string();
     let claims = Claims {
+        jti: Some(id.clone()),
         sub: new.identity,
         name: new.name,
         room: Scope::Room(new.room.clone()),
@@ -117,6 +159,7 @@ async fn issue(
     let expires_at = i64::try_from(claims.exp).ok();
     let expires_at = expires_at.and_then(|s| DateTime::from_timestamp(s, 0));
     let issued = IssuedToken {
+        id,
         token,
         expires_at: expires_at.unwrap_or_default(),
     };
@@ -124,4 +167,34 @@ async fn issue(
     let change = Change::of(Some(new.room)).to(&claims);
     let no_store = [(header::CACHE_CONTROL, "no-store")];
     Ok(change.on((StatusCode::CREATED, no_store, Json(issued))))
+}
+
+/// Makes a token good for nothing, from now on
+///
+/// Whoever is in a room by it already stays: remove them too.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/tokens/{id}",
+    tag = "tokens",
+    params(("id" = Uuid, Path, description = "Its `jti`")),
+    responses((status = 204), Refusals, NotThere, Later)
+)]
+async fn revoke(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let token = bearer(&headers);
+    let claims = api
+        .authority
+        .check_everywhere(token, Role::may_direct);
+    claims.map_err(denied)?;
+    let id: Uuid = id.parse().map_err(|_| {
+        let detail = "no token has such an id; it is a UUID, as POST /api/v1/tokens answers it";
+        Problem::new(StatusCode::NOT_FOUND, detail)
+    })?;
+    let id = id.to_string();
+    api.revocations.add(&id).await.map_err(away)?;
+    api.authority.revoke(id);
+    Ok(StatusCode::NO_CONTENT)
 }

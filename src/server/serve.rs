@@ -28,7 +28,9 @@ use crate::control::auth::Authority;
 use crate::control::bans::Bans;
 use crate::control::db::Db;
 use crate::control::events::News;
+use crate::control::origin::{self, Limit, Proxies};
 use crate::control::rooms::MadeRooms;
+use crate::control::tokens::Revocations;
 use crate::control::webhooks::Webhooks;
 use crate::problem::Problem;
 use crate::program::ProgramSettings;
@@ -84,10 +86,11 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let db = Db::open(&config.data.database, &config.data.dir).await?;
         // On one's own machine, receivers are there too.
         let allow_private = arguments.dev || config.webhooks.allow_private_addresses;
-        let proxies = config.http.trusted_proxies.iter().map(IpAddr::to_canonical);
-        let audit = Audit::new(db.clone(), authority.clone(), proxies.collect());
+        let proxies = Proxies::new(&config.http.trusted_proxies);
+        let audit = Audit::new(db.clone(), authority.clone(), proxies.clone());
         let bans = Arc::new(Bans::open(db.clone()).await?);
         let webhooks = Webhooks::start(db.clone(), &news, allow_private).await?;
+        let revocations = Revocations::open(db.clone(), &authority).await?;
         let made = Arc::new(MadeRooms::open(db.clone()).await?);
         let defaults = settings::room(&config, layouts.clone());
         let tools = Arc::new(Tools {
@@ -141,14 +144,24 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
                 webhooks.clone(),
                 authority.clone(),
             ))
-            .merge(control::tokens::routes(authority.clone()))
+            .merge(control::tokens::routes(authority.clone(), revocations))
             .merge(control::audit::routes(audit.clone()))
             .layer(axum::middleware::from_fn_with_state(audit, put_down));
-        let router = Router::new()
+        let limited = |per_minute: u32, counts, router: Router| {
+            let per_minute = if arguments.dev { 0 } else { per_minute };
+            match Limit::new(per_minute, counts, proxies.clone()) {
+                Some(of) => router.layer(axum::middleware::from_fn_with_state(of, origin::limit)),
+                None => router,
+            }
+        };
+        let doors = Router::new()
             .merge(rtc::whip::routes(door.clone(), rtc.clone(), whip.clone()))
             .merge(rtc::whep::routes(door.clone(), rtc.clone(), whip.clone()))
-            .merge(rtc::session::routes(door, rtc.clone(), session))
-            .merge(control::openapi::described(api, &layouts))
+            .merge(rtc::session::routes(door, rtc.clone(), session));
+        let described = control::openapi::described(api, &layouts);
+        let router = Router::new()
+            .merge(limited(config.http.joins_per_minute, origin::joins, doors))
+            .merge(limited(config.http.api_per_minute, origin::calls, described))
             .merge(archive.map(vod::routes).unwrap_or_default())
             .merge(web::routes())
             .route("/healthz", get(|| async { "ok\n" }))
@@ -214,7 +227,7 @@ fn resolve(arguments: &ServeArgs) -> anyhow::Result<(Config, Authority)> {
     let authority = if arguments.dev {
         Authority::Everybody
     } else {
-        Authority::with_secret(&config.auth.secret).context(
+        Authority::with_secrets(&config.auth.secret, &config.auth.previous_secret).context(
             "no secret is set, so nobody could be told from anybody. Set one of 32 characters or more:\n  \
              export AMPHI_AUTH_SECRET=$(openssl rand -hex 32)\n\
              (or auth.secret in the file given with --config), then make tokens with `amphi token`.\n\

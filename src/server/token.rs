@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use uuid::Uuid;
 
 use crate::config::Config;
 use crate::control::auth::{Authority, Claims, Scope, expires_in};
@@ -42,10 +43,11 @@ enum RoleName {
 /// Prints the token alone, so that a script can take it.
 pub fn token(arguments: TokenArgs) -> anyhow::Result<()> {
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
-    let authority = Authority::with_secret(&config.auth.secret).context(
+    let authority = Authority::with_secrets(&config.auth.secret, "").context(
         "no secret is set: export AMPHI_AUTH_SECRET as for the server, or give --config FILE",
     )?;
     let claims = Claims {
+        jti: Some(Uuid::now_v7().to_string()),
         sub: arguments.identity,
         name: arguments.name,
         room: Scope::try_from(arguments.room)?,
