@@ -30,14 +30,20 @@ const PAGES: [(&str, &str); 6] = [
 fn main() {
     let (few, few_took) = filled(FEW, FEW);
     let (many, many_took) = filled(ROOMS, ENTRIES);
-    println!("| answered in ms, p50 (p99) of {ASKED} | {FEW} of each | {ROOMS} rooms, {ENTRIES} entries | ratio of p50 |");
+    println!(
+        "| answered in ms, p50 (p99) of {ASKED} | {FEW} of each | {ROOMS} rooms, {ENTRIES} entries | ratio of p50 |"
+    );
     println!("|---|---|---|---|");
     let client = Client::new();
     for (what, path) in PAGES {
-        let ([little, worst], [much, worst_of_much]) =
-            (answer_ms(&client, &few, path), answer_ms(&client, &many, path));
+        let ([little, worst], [much, worst_of_much]) = (
+            answer_ms(&client, &few, path),
+            answer_ms(&client, &many, path),
+        );
         let ratio = much / little;
-        println!("| {what} | {little:.2} ({worst:.2}) | {much:.2} ({worst_of_much:.2}) | {ratio:.1} |");
+        println!(
+            "| {what} | {little:.2} ({worst:.2}) | {much:.2} ({worst_of_much:.2}) | {ratio:.1} |"
+        );
     }
     println!(
         "| start of the server | {:.0} | {:.0} | {:.1} |",
@@ -51,7 +57,9 @@ fn main() {
 fn filled(rooms: u32, entries: u32) -> (Server, Duration) {
     let mut server = Server::start();
     let database = server.data().join("amphi.db");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     runtime.expect("a runtime").block_on(async {
         let url = format!("sqlite://{}", database.display());
         let mut database = SqliteConnection::connect(&url).await.expect("the database");
@@ -71,7 +79,10 @@ fn filled(rooms: u32, entries: u32) -> (Server, Duration) {
                 entries,
             ),
         ] {
-            let filled = sqlx::query(statement).bind(most).execute(&mut database).await;
+            let filled = sqlx::query(statement)
+                .bind(most)
+                .execute(&mut database)
+                .await;
             filled.expect("filled");
         }
         database.close().await.expect("closed");

@@ -303,12 +303,32 @@ async fn run_a_show(environment: &[(&str, &str)]) {
         (asked.status.success(), said)
     };
     let (done, rooms) = operator(&["room", "list"]);
-    assert!(done && rooms.starts_with("gala\t-\tmade\t0 participants\tside-by-side"), "{rooms}");
-    assert!(operator(&["recording", "list"]).1.contains(&format!("{id}\tgala")));
+    assert!(
+        done && rooms.starts_with("gala\t-\tmade\t0 participants\tside-by-side"),
+        "{rooms}"
+    );
+    assert!(
+        operator(&["recording", "list"])
+            .1
+            .contains(&format!("{id}\tgala"))
+    );
     assert!(operator(&["recording", "delete", id]).0);
     assert_eq!(operator(&["recording", "list"]).1, "");
-    assert!(operator(&["room", "make", "attic", "--manual", "--max-participants", "3"]).0);
-    assert_eq!(api.get("/api/v1/rooms/attic").await["settings"]["max_participants"], 3);
+    assert!(
+        operator(&[
+            "room",
+            "make",
+            "attic",
+            "--manual",
+            "--max-participants",
+            "3"
+        ])
+        .0
+    );
+    assert_eq!(
+        api.get("/api/v1/rooms/attic").await["settings"]["max_participants"],
+        3
+    );
     assert!(!operator(&["room", "start", "nowhere"]).0);
     assert!(operator(&["room", "delete", "attic"]).0);
     assert_eq!(api.ask(Method::DELETE, room, Value::Null).await.0, 204);

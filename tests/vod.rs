@@ -261,7 +261,18 @@ async fn a_server_that_dies_while_the_storage_is_away_loses_nothing() {
     let spool = work.path().join("spool").join(id.to_string());
     let spooled = async {
         // Four inits and eight segments, and the manifest.
-        while std::fs::read_dir(&spool).map_or(0, Iterator::count) < 13 {
+        let is_whole =
+            |file: &std::fs::DirEntry| file.path().extension().is_none_or(|e| e != "part");
+        let whole = || {
+            Some(
+                std::fs::read_dir(&spool)
+                    .ok()?
+                    .flatten()
+                    .filter(is_whole)
+                    .count(),
+            )
+        };
+        while whole().unwrap_or(0) < 13 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

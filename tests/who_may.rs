@@ -206,15 +206,23 @@ async fn every_route_is_allowed_exactly_where_the_table_says() {
 /// Who guesses tokens is slowed, and nobody else's requests are.
 #[tokio::test]
 async fn who_asks_too_often_is_to_wait() {
-    let settings = [("AMPHI_AUTH_SECRET", SECRET), ("AMPHI_HTTP_API_PER_MINUTE", "30")];
+    let settings = [
+        ("AMPHI_AUTH_SECRET", SECRET),
+        ("AMPHI_HTTP_API_PER_MINUTE", "30"),
+    ];
     let trusted = ("AMPHI_HTTP_TRUSTED_PROXIES", "[\"127.0.0.1\"]");
     let server = Server::start_as_operator(&[settings[0], settings[1], trusted]);
     let client = Client::new();
     let guess = async |from: &str| {
-        let request = client.get(server.url("/api/v1/audit")).bearer_auth("a guess");
+        let request = client
+            .get(server.url("/api/v1/audit"))
+            .bearer_auth("a guess");
         let answer = request.header("x-forwarded-for", from).send().await;
         let answer = answer.expect("answered");
-        (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
+        (
+            answer.status().as_u16(),
+            answer.headers().contains_key("retry-after"),
+        )
     };
     for _ in 0..3 {
         assert_eq!(guess("5.6.7.8").await, (401, false));
@@ -222,7 +230,9 @@ async fn who_asks_too_often_is_to_wait() {
     assert_eq!(guess("5.6.7.8").await, (429, true));
     assert_eq!(guess("5.6.7.9").await, (401, false));
     // Its audience is not.
-    let health = client.get(server.url("/healthz")).header("x-forwarded-for", "5.6.7.8");
+    let health = client
+        .get(server.url("/healthz"))
+        .header("x-forwarded-for", "5.6.7.8");
     assert_eq!(health.send().await.expect("answered").status(), 200);
 }
 

@@ -15,12 +15,7 @@ struct At {
     #[arg(long, global = true, default_value = "http://localhost:8080")]
     server: Url,
     /// A host's or producer's token; a server in --dev asks for none
-    #[arg(
-        long,
-        global = true,
-        env = "AMPHI_TOKEN",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, env = "AMPHI_TOKEN", hide_env_values = true)]
     token: Option<String>,
 }
 
@@ -104,7 +99,11 @@ pub fn room(arguments: RoomArgs) -> anyhow::Result<()> {
                         true => "live",
                         false => "-",
                     };
-                    let made = if room["created_at"].is_null() { "by use" } else { "made" };
+                    let made = if room["created_at"].is_null() {
+                        "by use"
+                    } else {
+                        "made"
+                    };
                     format!(
                         "{}\t{state}\t{made}\t{} participants\t{}",
                         text(&room["id"]),

@@ -137,7 +137,11 @@ mod tests {
         for address in [one, neighbour, one] {
             assert_eq!(limit.take(address), Ok(()));
         }
-        assert!(limit.take(neighbour).is_err_and(|seconds| (1..=21).contains(&seconds)));
+        assert!(
+            limit
+                .take(neighbour)
+                .is_err_and(|seconds| (1..=21).contains(&seconds))
+        );
         assert_eq!(limit.take(other), Ok(()));
         limit.punish("1.2.3.4".parse().expect("one"));
         assert!(limit.take("1.2.3.4".parse().expect("one")).is_err());

@@ -185,9 +185,7 @@ async fn revoke(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let token = bearer(&headers);
-    let claims = api
-        .authority
-        .check_everywhere(token, Role::may_direct);
+    let claims = api.authority.check_everywhere(token, Role::may_direct);
     claims.map_err(denied)?;
     let id: Uuid = id.parse().map_err(|_| {
         let detail = "no token has such an id; it is a UUID, as POST /api/v1/tokens answers it";

@@ -161,7 +161,11 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let described = control::openapi::described(api, &layouts);
         let router = Router::new()
             .merge(limited(config.http.joins_per_minute, origin::joins, doors))
-            .merge(limited(config.http.api_per_minute, origin::calls, described))
+            .merge(limited(
+                config.http.api_per_minute,
+                origin::calls,
+                described,
+            ))
             .merge(archive.map(vod::routes).unwrap_or_default())
             .merge(web::routes())
             .route("/healthz", get(|| async { "ok\n" }))
