@@ -330,6 +330,13 @@ async fn run_a_show(environment: &[(&str, &str)]) {
         3
     );
     assert!(!operator(&["room", "start", "nowhere"]).0);
+    // It begins before anybody is there.
+    assert!(operator(&["room", "start", "attic"]).0);
+    api.until("/api/v1/rooms?live=true", "the attic is live", |all| {
+        all["items"][0]["id"] == "attic"
+    })
+    .await;
+    assert!(operator(&["room", "stop", "attic"]).0);
     assert!(operator(&["room", "delete", "attic"]).0);
     assert_eq!(api.ask(Method::DELETE, room, Value::Null).await.0, 204);
     assert_eq!(api.ask(Method::GET, room, Value::Null).await.0, 404);

@@ -1,5 +1,6 @@
 //! `amphi room` and `amphi recording`: the API at an operator's fingers.
 
+use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -115,8 +116,7 @@ pub fn room(arguments: RoomArgs) -> anyhow::Result<()> {
             }
             RoomCommand::Show { room } => {
                 let found = api.ask(Method::GET, &["rooms", &room], &[], None).await?;
-                println!("{found:#}");
-                Ok(())
+                say(format!("{found:#}"))
             }
             RoomCommand::Make {
                 room,
@@ -138,14 +138,12 @@ pub fn room(arguments: RoomArgs) -> anyhow::Result<()> {
                 }
                 let body = Some(settings.into());
                 let made = api.ask(Method::PUT, &["rooms", &room], &[], body).await?;
-                println!("{made:#}");
-                Ok(())
+                say(format!("{made:#}"))
             }
             RoomCommand::Start { room } => {
                 let path = ["rooms", &room, "broadcast"];
                 let started = api.ask(Method::POST, &path, &[], None).await?;
-                println!("{}", text(&started["id"]));
-                Ok(())
+                say(text(&started["id"]))
             }
             RoomCommand::Stop { room } => {
                 let path = ["rooms", &room, "broadcast"];
@@ -206,6 +204,14 @@ fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     runtime.block_on(work)
 }
 
+/// A line; who reads no further, as `head`, has what they wanted.
+fn say(line: String) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        said => Ok(said?),
+    }
+}
+
 /// On a terminal, a name is not to do what its characters may do there.
 fn text(value: &Value) -> String {
     let text = value.as_str().unwrap_or_default();
@@ -241,7 +247,7 @@ impl Api {
             query.push(("cursor", cursor.as_deref()));
             let page = self.ask(Method::GET, path, &query, None).await?;
             for item in page["items"].as_array().into_iter().flatten() {
-                println!("{}", line(item));
+                say(line(item))?;
             }
             match page["next"].as_str() {
                 Some(next) => cursor = Some(next.to_owned()),

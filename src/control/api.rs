@@ -284,7 +284,7 @@ fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     tag = "program",
     params(("room" = RoomId, Path)),
     request_body = ProgramChange,
-    responses((status = 200, body = RoomView), Refusals, NotThere, Unreadable)
+    responses((status = 200, body = RoomView), Refusals, NotThere, Conflict, Unreadable)
 )]
 async fn direct(
     State(api): State<Api>,
@@ -406,7 +406,7 @@ async fn take(
     tag = "program",
     params(("room" = RoomId, Path), ("id" = ParticipantId, Path)),
     request_body = ParticipantChange,
-    responses((status = 200, body = ParticipantView), Refusals, NotThere, Unreadable)
+    responses((status = 200, body = ParticipantView), Refusals, NotThere, Conflict, Unreadable)
 )]
 async fn change_participant(
     State(api): State<Api>,
@@ -574,7 +574,7 @@ pub(super) fn room_id(text: &str) -> Result<RoomId, Problem> {
 }
 
 pub(super) fn no_room(room: &RoomId) -> Problem {
-    let detail = format!("there is no room {room}; it comes to be when someone publishes into it");
+    let detail = format!("there is no room {room}; PUT /api/v1/rooms/{room} makes it");
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
@@ -596,9 +596,11 @@ pub(super) fn refused(refused: Refused) -> Problem {
         Refused::MayNotPublish(_) | Refused::MayNotAttend(_) => StatusCode::FORBIDDEN,
         Refused::NoSuchLayout { .. } | Refused::BadSlate => StatusCode::UNPROCESSABLE_ENTITY,
         Refused::NoSuchParticipant | Refused::NoPreview => StatusCode::NOT_FOUND,
-        Refused::AlreadyLive | Refused::Deleted | Refused::NotLive | Refused::StaleSession => {
-            StatusCode::CONFLICT
-        }
+        Refused::AlreadyLive
+        | Refused::Deleted
+        | Refused::Unused
+        | Refused::NotLive
+        | Refused::StaleSession => StatusCode::CONFLICT,
     };
     Problem::new(status, refused.to_string())
 }

@@ -190,6 +190,10 @@ pub enum Refused {
     NoSuchParticipant,
     #[error("{0}")]
     TooCostly(String),
+    #[error(
+        "nobody is in the room; PATCH /api/v1/rooms/{{room}} sets what its programs begin with"
+    )]
+    Unused,
     #[error("the room is being deleted")]
     Deleted,
     #[error("the room is live already")]

@@ -117,7 +117,7 @@ impl api::House for House {
     }
 
     fn direct(&self, id: &RoomId, commands: Vec<Command>) -> Result<(), Refused> {
-        let room = self.rooms.find(id).ok_or(Refused::NoSuchParticipant)?;
+        let room = self.rooms.find(id).ok_or(Refused::Unused)?;
         room.direct(commands)
     }
 
@@ -147,10 +147,10 @@ impl api::House for House {
     }
 
     fn start_broadcast(&self, id: &RoomId) -> Result<BroadcastId, Refused> {
-        self.rooms
-            .find(id)
-            .ok_or(Refused::NotLive)?
-            .start_broadcast()
+        // Who runs the show may begin it before anybody is there.
+        let made = || self.made.find(id).map(|_| self.rooms.find_or_open(id));
+        let room = self.rooms.find(id).or_else(|| made()?.ok());
+        room.ok_or(Refused::Unused)?.start_broadcast()
     }
 
     fn stop_broadcast(&self, id: &RoomId) -> Result<(), Refused> {

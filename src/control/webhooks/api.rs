@@ -1,5 +1,6 @@
 //! `/api/v1/webhooks`: who is told of what, what they have not taken, and telling them again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -423,7 +424,7 @@ impl Api {
     }
 }
 
-/// Those that there are.
+/// Those that there are, each once.
 fn types(events: Vec<String>) -> Result<Vec<String>, Problem> {
     match events
         .iter()
@@ -434,6 +435,10 @@ fn types(events: Vec<String>) -> Result<Vec<String>, Problem> {
             let detail = format!("there is no event {unknown:?}; there are {all}");
             Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail))
         }
-        None => Ok(events),
+        None => Ok(events
+            .into_iter()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()),
     }
 }
