@@ -40,6 +40,8 @@ pub struct Room {
     broadcast: Option<BroadcastId>,
     events: VecDeque<Event>,
     next_place: u64,
+    /// What a producer muted of those who left, by identity: leaving is no way around it.
+    muted_before: BTreeMap<String, BTreeSet<TrackSource>>,
     /// Settings came while it was live: the next program begins with them.
     begins_anew: bool,
     is_deleted: bool,
@@ -57,6 +59,7 @@ impl Room {
             broadcast: None,
             events: VecDeque::new(),
             next_place: 0,
+            muted_before: BTreeMap::new(),
             begins_anew: false,
             is_deleted: false,
         }
@@ -412,7 +415,10 @@ impl Room {
         }
         let place = self.next_place;
         self.next_place += 1;
-        let (tracks, muted) = (BTreeMap::new(), BTreeSet::new());
+        let tracks = BTreeMap::new();
+        let before = identity.as_deref();
+        let muted = before.and_then(|identity| self.muted_before.remove(identity));
+        let muted = muted.unwrap_or_default();
         self.participants.insert(
             id,
             Participant {
@@ -496,7 +502,11 @@ impl Room {
     }
 
     fn remove(&mut self, id: ParticipantId) {
-        self.participants.remove(&id);
+        if let Some(gone) = self.participants.remove(&id)
+            && let Some(identity) = gone.identity.filter(|_| !gone.muted.is_empty())
+        {
+            self.muted_before.insert(identity, gone.muted);
+        }
         if let Some(preview) = &mut self.preview {
             preview.retain(|direction| match direction {
                 Direction::Pin(participant) => *participant != Some(id),

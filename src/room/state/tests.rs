@@ -531,8 +531,21 @@ fn who_is_muted_is_not_heard_whatever_they_publish_and_after_they_came_back() {
     room.handle(started(2), now).expect("publishes");
     let ada = room.participants()[0];
     assert!(ada.tracks.values().all(|track| ada.is_muted(track)));
+    // Nor after they left.
+    room.handle(Command::Left(Session(2)), now).expect("leaves");
+    assert!(room.participants().is_empty());
+    let again = Command::Join {
+        fresh: participant(1),
+        session: Session(3),
+        identity: Some("ada".to_owned()),
+        name: "Ada".to_owned(),
+        role: Role::Speaker,
+    };
+    room.handle(again, now).expect("comes back");
+    assert_eq!(loud(&mut room, 3), None);
+    room.handle(started(3), now).expect("publishes");
     room.handle(mute(&[]), now).expect("heard again");
-    assert_eq!(loud(&mut room, 2), Some(participant(1)));
+    assert_eq!(loud(&mut room, 3), Some(participant(1)));
     let ada = room.participants()[0];
     assert!(!ada.tracks.values().any(|track| ada.is_muted(track)));
 }
