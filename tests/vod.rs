@@ -62,6 +62,8 @@ fn info(id: BroadcastId) -> RecordingInfo {
         id,
         room: "show".parse().expect("a name"),
         started_at: DateTime::UNIX_EPOCH,
+        private: false,
+        keep_for: None,
         renditions: vec![
             rendition("360p", video),
             rendition("audio", RenditionKind::Audio),
@@ -103,7 +105,7 @@ async fn serve(archive: &Archive, id: BroadcastId) -> String {
         .await
         .expect("a port");
     let address = listener.local_addr().expect("bound");
-    let routes = amphi::vod::routes(archive.clone());
+    let routes = amphi::vod::routes(archive.clone(), std::sync::Arc::new(|_, _| Ok(())));
     tokio::spawn(async move { axum::serve(listener, routes).await });
     format!("http://{address}/vod/{id}")
 }
@@ -181,11 +183,11 @@ async fn check_store(location: StoreLocation) {
     let base = serve(&archive, id).await;
     check_recording(&base).await;
 
-    let list = archive.list().await.expect("a list");
+    let list = archive.list(None, 100).await.expect("a list");
     assert_eq!(list.len(), 1);
     assert_eq!((list[0].id, list[0].duration), (id, SEGMENT * 4));
     archive.delete(id).await.expect("deleted");
-    assert_eq!(archive.list().await.expect("a list"), []);
+    assert_eq!(archive.list(None, 100).await.expect("a list"), []);
     let gone = reqwest::get(format!("{base}/recording.mp4"))
         .await
         .expect("an answer");
@@ -301,7 +303,7 @@ async fn a_recording_of_nothing_is_none() {
     let work = tempfile::tempdir().expect("a temporary folder");
     let archive = open(StoreLocation::Folder(folder.path().into()), work.path());
     assert!(!archive.record(info(new_id())).finish().await);
-    assert_eq!(archive.list().await.expect("a list"), []);
+    assert_eq!(archive.list(None, 100).await.expect("a list"), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -320,7 +322,7 @@ async fn old_recordings_are_deleted() {
         archive.expire(day, begun + 2 * day).await.expect("looked"),
         1
     );
-    assert_eq!(archive.list().await.expect("a list"), []);
+    assert_eq!(archive.list(None, 100).await.expect("a list"), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -351,3 +351,84 @@ async fn nothing_is_sent_into_the_own_network_unless_it_is_allowed() {
         assert_eq!(status, expected, "{url}");
     }
 }
+
+/// What was answered is told, though the server is killed at once; and what it left open, the next one ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_live_leaves_nothing_untold() {
+    let receiver = Arc::new(Receiver::default());
+    receiver.answers(200);
+    let (port, _serving) = receiver.listen(0).await;
+    let mut server = Server::start();
+    let url = format!("http://127.0.0.1:{port}/hook");
+    let hook = Some(json!({"url": url}));
+    assert_eq!(
+        ask(&server, Method::POST, "/api/v1/webhooks", hook).await.0,
+        201
+    );
+    let small = ["--size", "320x180", "--bitrate", "200"];
+    let publisher = Publisher::start(&server, "show", &small);
+    let room = "/api/v1/rooms/show";
+    let mut id = String::new();
+    for _ in 0..500 {
+        let (_, list) = ask(&server, Method::GET, &format!("{room}/participants"), None).await;
+        let (_, view) = ask(&server, Method::GET, room, None).await;
+        if view["live"] == true {
+            id = list["items"][0]["id"].as_str().expect("an id").to_owned();
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+    // A segment, at least, is to be in the recording.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let names: Vec<String> = (0..20).map(|n| format!("Ada {n}")).collect();
+    for name in &names {
+        let path = format!("{room}/participants/{id}");
+        let renamed = ask(&server, Method::PATCH, &path, Some(json!({"name": name}))).await;
+        assert_eq!(renamed.0, 200, "{}", renamed.1);
+    }
+    tokio::task::block_in_place(|| {
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(server.pid().try_into().expect("a pid")),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .expect("killed");
+        drop(publisher);
+        server.kill_and_restart();
+    });
+    let types = || receiver.types_of("show");
+    let ends = [
+        "participant.left",
+        "broadcast.stopped",
+        "recording.completed",
+    ];
+    until("the end is told", SOON, || {
+        ends.iter().all(|end| types().contains(&format!("{end:?}")))
+    })
+    .await;
+    let got = receiver.got();
+    let renamed = got
+        .iter()
+        .filter(|got| got.event["type"] == "participant.renamed");
+    let mut told: Vec<_> = renamed.map(|got| got.event["name"].as_str()).collect();
+    // At least once each, in order: what was on its way as the server died is told again.
+    told.dedup();
+    assert_eq!(
+        told,
+        names
+            .iter()
+            .map(|name| Some(name.as_str()))
+            .collect::<Vec<_>>()
+    );
+    for end in ends {
+        let count = types()
+            .iter()
+            .filter(|kind| **kind == format!("{end:?}"))
+            .count();
+        assert_eq!(count, 1, "{end}");
+    }
+    // Once, and not at each start.
+    let before = receiver.got().len();
+    tokio::task::block_in_place(|| server.kill_and_restart());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(receiver.got().len(), before);
+}

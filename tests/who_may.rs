@@ -70,6 +70,9 @@ const TABLE: &[(&str, &str, Who)] = &[
     // For which room is in the body.
     ("POST", "/api/v1/tokens", DirectorsAnywhere),
     ("DELETE", "/api/v1/tokens/{id}", DirectorsEverywhere),
+    ("GET", "/api/v1/keys", DirectorsEverywhere),
+    ("POST", "/api/v1/keys", DirectorsEverywhere),
+    ("DELETE", "/api/v1/keys/{id}", DirectorsEverywhere),
     ("GET", "/api/v1/audit", DirectorsEverywhere),
     ("GET", "/api/v1/audit?room={room}", Directors),
     ("GET", "/api/v1/audit/export", DirectorsEverywhere),

@@ -65,6 +65,9 @@ settings! {
         api_per_minute: u32 = "1200", "0 to 1000000" if |n| *n <= 1_000_000;
         /// As this, of connections to publish, to play in real time, and of sessions.
         joins_per_minute: u32 = "600", "0 to 1000000" if |n| *n <= 1_000_000;
+        /// How often somebody may join one room a minute, to publish or by a session, wherever they all come
+        /// from; one more is answered 429. 0: as often as they come, as with --dev.
+        room_joins_per_minute: u32 = "600", "0 to 1000000" if |n| *n <= 1_000_000;
     }
     rtc: Rtc {
         /// The one port of all WebRTC connections, of UDP and TCP.
@@ -101,6 +104,16 @@ settings! {
         /// The secret before this one, when it was changed: what it signed is good too. Leave it here until
         /// the last of those tokens ended. Empty: none.
         previous_secret: String = "\"\"", "empty or 32 characters or more" if |s| s.is_empty() || s.len() >= 32;
+        /// Where an identity provider (OpenID Connect, SSO) publishes the keys that it signs its tokens with:
+        /// its `jwks_uri`. Those tokens are good here, too, if they say `room` and `role`. Empty: none.
+        jwks_url: String = "\"\"", "empty or a URL" if |s| s.is_empty() || s.starts_with("https://") || s.starts_with("http://");
+        /// Its name, as `iss` of its tokens has it. Needed with `jwks_url`.
+        issuer: String = "\"\"";
+        /// This server's name there, as `aud` of its tokens has it. Needed with `jwks_url`.
+        audience: String = "\"\"";
+        /// What the names of `room`, `role` and `publish` begin with in its tokens: many providers want a
+        /// URL there, as "https://amphi.example/".
+        claims_prefix: String = "\"\"";
     }
     room: Room {
         /// Participants at most in one room.

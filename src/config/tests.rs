@@ -47,7 +47,7 @@ fn errors_name_file_key_and_what_is_allowed() {
     assert_eq!(
         error("[http]\nport = 8080"),
         "amphi.toml: there is no setting `http.port`; [http] has listen, trusted_proxies, \
-         api_per_minute, joins_per_minute"
+         api_per_minute, joins_per_minute, room_joins_per_minute"
     );
     assert_eq!(
         error("[program]\npart = \"5s\""),

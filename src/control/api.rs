@@ -1,4 +1,4 @@
-//! `/api/v1`: what is live, who is in a room, what was recorded; start, stop and delete.
+//! `/api/v1`: what is live, who is in a room, and what its program shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -18,17 +18,17 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::audit::Change;
-use super::auth::{Authority, Denied};
+use super::auth::Caller;
+use super::caller::Directed;
 use super::openapi::{Conflict, Later, Limited, NotThere, Refusals, Unreadable};
+use super::paging::{Limit, Page};
 use super::participants::ParticipantDetail;
 use super::rooms::RoomSettings;
-use super::views::{Items, Page, ParticipantView, PreviewView, RecordingView, RoomView, Started};
+use super::views::{Items, ParticipantView, PreviewView, RecordingView, RoomView, Started};
 use crate::problem::Problem;
 use crate::room::{
-    BroadcastId, Command, Direction, ParticipantId, Refused, Role, RoomId, TrackSource, Transition,
+    BroadcastId, Command, Direction, ParticipantId, Refused, RoomId, TrackSource, Transition,
 };
-
-const PAGE: usize = 100;
 
 /// What the routes ask of the house.
 pub trait House: Send + Sync + 'static {
@@ -56,7 +56,12 @@ pub trait House: Send + Sync + 'static {
     fn layouts(&self) -> Vec<String>;
     fn start_broadcast(&self, id: &RoomId) -> Result<BroadcastId, Refused>;
     fn stop_broadcast(&self, id: &RoomId) -> Result<(), Refused>;
-    fn recordings(&self) -> Answer<'_, Vec<RecordingView>>;
+    /// The newest first, from behind one.
+    fn recordings(
+        &self,
+        cursor: Option<BroadcastId>,
+        most: usize,
+    ) -> Answer<'_, Vec<RecordingView>>;
     fn recording(&self, id: BroadcastId) -> Answer<'_, Option<RecordingView>>;
     fn delete_recording(&self, id: BroadcastId) -> Answer<'_, ()>;
 }
@@ -73,10 +78,9 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send +
 #[derive(Clone)]
 struct Api {
     house: Arc<dyn House>,
-    authority: Authority,
 }
 
-pub fn routes(house: Arc<dyn House>, authority: Authority) -> OpenApiRouter {
+pub fn routes(house: Arc<dyn House>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list_rooms))
         .routes(routes!(list_participants))
@@ -85,9 +89,7 @@ pub fn routes(house: Arc<dyn House>, authority: Authority) -> OpenApiRouter {
         .routes(routes!(show_preview, preview, end_preview))
         .routes(routes!(take))
         .routes(routes!(list_layouts))
-        .routes(routes!(list_recordings))
-        .routes(routes!(show_recording, delete_recording))
-        .with_state(Api { house, authority })
+        .with_state(Api { house })
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -99,31 +101,40 @@ struct Which {
     /// `next` of the page before.
     #[param(value_type = Option<RoomId>)]
     cursor: Option<String>,
+    /// How many at most.
+    #[serde(default)]
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
+    limit: Limit,
 }
 
 /// The rooms, by name: those that were made, and those that came to be by use
+///
+/// Private ones are shown to who holds a token for them alone.
 #[utoipa::path(
     get,
     path = "/api/v1/rooms",
-    security(()),
+    security((), ("token" = [])),
     tag = "rooms",
     params(Which),
     responses((status = 200, body = Page<RoomView>), Limited, Unreadable)
 )]
 async fn list_rooms(
     State(api): State<Api>,
+    caller: Caller,
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let unreadable = |detail| Problem::new(StatusCode::BAD_REQUEST, detail);
-    let Query(Which { live, cursor }) = which.map_err(|e| unreadable(e.body_text()))?;
+    let Which {
+        live,
+        cursor,
+        limit,
+    } = readable(which)?;
     let cursor = cursor.map(|cursor| cursor.parse::<RoomId>()).transpose();
-    let cursor = cursor.map_err(|e| unreadable(e.to_string()))?;
-    let mut items = api.house.rooms(live, cursor.as_ref(), PAGE + 1);
-    let is_more = items.len() > PAGE;
-    items.truncate(PAGE);
-    let next = items.last().filter(|_| is_more);
-    let next = next.map(|last| last.id.to_string());
-    Ok(fresh(Page { items, next }))
+    let cursor = cursor.map_err(|e| Problem::new(StatusCode::BAD_REQUEST, e.to_string()))?;
+    let found = api.house.rooms(live, cursor.as_ref(), limit.and_one());
+    let mut page = Page::of(found, limit, |last| last.id.to_string());
+    page.items
+        .retain(|room| !room.settings.private || caller.enters(&room.id).is_ok());
+    Ok(fresh(page))
 }
 
 /// Who is in a room, in the order of the stage
@@ -136,11 +147,8 @@ async fn list_rooms(
 )]
 async fn list_participants(
     State(api): State<Api>,
-    Path(room): Path<String>,
-    headers: HeaderMap,
+    Directed(room): Directed,
 ) -> Result<Response, Problem> {
-    let room = room_id(&room)?;
-    api.may(&headers, &room, Role::may_direct)?;
     Ok(fresh(Items {
         items: api.house.participants(&room),
     }))
@@ -156,11 +164,9 @@ async fn list_participants(
 )]
 async fn show_participant(
     State(api): State<Api>,
-    Path((room, id)): Path<(String, String)>,
-    headers: HeaderMap,
+    Directed(room): Directed,
+    Path((_, id)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let room = room_id(&room)?;
-    api.may(&headers, &room, Role::may_direct)?;
     let unknown = || {
         let detail = "nobody of this id is here, and none of this id failed to connect lately; \
                       GET /api/v1/rooms/{room}/participants lists who is";
@@ -179,13 +185,7 @@ async fn show_participant(
     params(("room" = RoomId, Path)),
     responses((status = 201, body = Started), Refusals, NotThere, Conflict, Later)
 )]
-async fn start(
-    State(api): State<Api>,
-    Path(room): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let room = room_id(&room)?;
-    api.may(&headers, &room, Role::may_direct)?;
+async fn start(State(api): State<Api>, Directed(room): Directed) -> Result<Response, Problem> {
     let before = api.house.room(&room);
     let id = api.house.start_broadcast(&room).map_err(refused)?;
     let change = Change::default().from(before).to(api.house.room(&room));
@@ -200,13 +200,7 @@ async fn start(
     params(("room" = RoomId, Path)),
     responses((status = 204), Refusals, NotThere, Conflict)
 )]
-async fn stop(
-    State(api): State<Api>,
-    Path(room): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let room = room_id(&room)?;
-    api.may(&headers, &room, Role::may_direct)?;
+async fn stop(State(api): State<Api>, Directed(room): Directed) -> Result<Response, Problem> {
     let before = api.house.room(&room);
     api.house.stop_broadcast(&room).map_err(refused)?;
     let change = Change::default().from(before).to(api.house.room(&room));
@@ -252,7 +246,12 @@ struct ParticipantChange {
     #[serde(default, deserialize_with = "whole")]
     #[schema(maximum = 65535)]
     place: Option<u16>,
+    /// What others see as their name, until they come back by another.
+    #[serde(default, deserialize_with = "name")]
+    #[schema(min_length = 1, max_length = 80, pattern = r"\S")]
+    name: Option<String>,
     /// What of theirs reaches nobody, whatever they publish: all that is not named does.
+    #[schema(value_type = Option<Vec<TrackSource>>)]
     muted: Option<BTreeSet<TrackSource>>,
 }
 
@@ -266,6 +265,19 @@ pub(super) fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
         false => Err(serde::de::Error::custom(format!(
             "{number} is no whole number from 0 to {}",
             u16::MAX
+        ))),
+    }
+}
+
+const MAX_NAME_CHARS: usize = 80;
+
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let name = Option::<String>::deserialize(deserializer)?;
+    let fits = |name: &String| !name.trim().is_empty() && name.chars().count() <= MAX_NAME_CHARS;
+    match name.as_ref().is_none_or(fits) {
+        true => Ok(name.map(|name| name.chars().filter(|c| !c.is_control()).collect())),
+        false => Err(serde::de::Error::custom(format!(
+            "name has 1 to {MAX_NAME_CHARS} characters"
         ))),
     }
 }
@@ -288,12 +300,9 @@ fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 )]
 async fn direct(
     State(api): State<Api>,
-    Path(room): Path<String>,
-    headers: HeaderMap,
+    Directed(room): Directed,
     body: Body,
 ) -> Result<Response, Problem> {
-    let room = room_id(&room)?;
-    api.may(&headers, &room, Role::may_direct)?;
     let change: ProgramChange = change_of(body)?;
     let before = api.house.room(&room).ok_or_else(|| no_room(&room))?;
     let transition = change.transition.map(Command::SetTransition);
@@ -320,12 +329,9 @@ async fn direct(
 )]
 async fn preview(
     State(api): State<Api>,
-    Path(room): Path<String>,
-    headers: HeaderMap,
+    Directed(room): Directed,
     body: Body,
 ) -> Result<Response, Problem> {
-    let room = room_id(&room)?;
-    api.may(&headers, &room, Role::may_direct)?;
     let change: PreviewChange = change_of(body)?;
     let layout = change.layout.map(Direction::Layout).into_iter();
     let directions = layout
@@ -348,11 +354,8 @@ async fn preview(
 )]
 async fn show_preview(
     State(api): State<Api>,
-    Path(room): Path<String>,
-    headers: HeaderMap,
+    Directed(room): Directed,
 ) -> Result<Response, Problem> {
-    let room = room_id(&room)?;
-    api.may(&headers, &room, Role::may_direct)?;
     api.previewed(&room).map(fresh)
 }
 
@@ -366,11 +369,8 @@ async fn show_preview(
 )]
 async fn end_preview(
     State(api): State<Api>,
-    Path(room): Path<String>,
-    headers: HeaderMap,
+    Directed(room): Directed,
 ) -> Result<StatusCode, Problem> {
-    let room = room_id(&room)?;
-    api.may(&headers, &room, Role::may_direct)?;
     api.previewed(&room)?;
     let end = vec![Command::EndPreview];
     api.house.direct(&room, end).map_err(refused)?;
@@ -385,13 +385,7 @@ async fn end_preview(
     params(("room" = RoomId, Path)),
     responses((status = 200, body = RoomView), Refusals, NotThere)
 )]
-async fn take(
-    State(api): State<Api>,
-    Path(room): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let room = room_id(&room)?;
-    api.may(&headers, &room, Role::may_direct)?;
+async fn take(State(api): State<Api>, Directed(room): Directed) -> Result<Response, Problem> {
     api.previewed(&room)?;
     let before = api.house.room(&room).ok_or_else(|| no_room(&room))?;
     let take = vec![Command::Take];
@@ -399,7 +393,7 @@ async fn take(
     api.changed(&room, before)
 }
 
-/// Takes a participant into the program or out of it, gives them another place, or mutes them
+/// Takes a participant into the program or out of it, gives them another place or name, or mutes them
 #[utoipa::path(
     patch,
     path = "/api/v1/rooms/{room}/participants/{id}",
@@ -410,12 +404,10 @@ async fn take(
 )]
 async fn change_participant(
     State(api): State<Api>,
-    Path((room, id)): Path<(String, String)>,
-    headers: HeaderMap,
+    Directed(room): Directed,
+    Path((_, id)): Path<(String, String)>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let room = room_id(&room)?;
-    api.may(&headers, &room, Role::may_direct)?;
     let change: ParticipantChange = change_of(body)?;
     let id: ParticipantId = id
         .parse()
@@ -434,7 +426,11 @@ async fn change_participant(
         participant: id,
         sources,
     });
-    let commands = on_stage.into_iter().chain(place).chain(muted);
+    let name = change.name.map(|name| Command::Rename {
+        participant: id,
+        name,
+    });
+    let commands = on_stage.into_iter().chain(place).chain(muted).chain(name);
     let before = api.member(&room, id);
     api.house
         .direct(&room, commands.collect())
@@ -459,67 +455,6 @@ async fn list_layouts(State(api): State<Api>) -> Response {
     })
 }
 
-/// All recordings
-#[utoipa::path(
-    get,
-    path = "/api/v1/recordings",
-    security(()),
-    tag = "recordings",
-    responses((status = 200, body = Items<RecordingView>), Limited, Later)
-)]
-async fn list_recordings(State(api): State<Api>) -> Result<Response, Problem> {
-    let items = api.house.recordings().await.map_err(storage_away)?;
-    Ok(fresh(Items { items }))
-}
-
-/// A recording
-#[utoipa::path(
-    get,
-    path = "/api/v1/recordings/{id}",
-    security(()),
-    tag = "recordings",
-    params(("id" = BroadcastId, Path)),
-    responses((status = 200, body = RecordingView), Limited, NotThere, Later)
-)]
-async fn show_recording(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-) -> Result<Response, Problem> {
-    api.recording(&id).await.map(fresh)
-}
-
-/// Deletes a recording, for good
-#[utoipa::path(
-    delete,
-    path = "/api/v1/recordings/{id}",
-    tag = "recordings",
-    params(("id" = BroadcastId, Path)),
-    responses((status = 204), Refusals, NotThere, Conflict, Later)
-)]
-async fn delete_recording(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    // Who may delete nothing learns nothing of what there is.
-    let any = api
-        .authority
-        .check_anywhere(bearer(&headers), Role::may_direct);
-    any.map_err(denied)?;
-    let recording = api.recording(&id).await?;
-    api.may(&headers, &recording.room, Role::may_direct)?;
-    if recording.state == "recording" {
-        let detail = "this broadcast is still live; stop it first";
-        return Err(Problem::new(StatusCode::CONFLICT, detail));
-    }
-    api.house
-        .delete_recording(recording.id)
-        .await
-        .map_err(storage_away)?;
-    let change = Change::of(Some(recording.room.clone())).from(recording);
-    Ok(change.on(StatusCode::NO_CONTENT))
-}
-
 impl Api {
     /// The answer of a command that changed a room's program.
     fn changed(&self, room: &RoomId, before: RoomView) -> Result<Response, Problem> {
@@ -532,62 +467,15 @@ impl Api {
         all.find(|participant| participant.id == id)
     }
 
-    fn may(
-        &self,
-        headers: &HeaderMap,
-        room: &RoomId,
-        allowed: fn(Role) -> bool,
-    ) -> Result<(), Problem> {
-        self.authority
-            .check(bearer(headers), room, allowed)
-            .map(drop)
-            .map_err(denied)
-    }
-
     fn previewed(&self, room: &RoomId) -> Result<PreviewView, Problem> {
         let previewed = self.house.previewed(room);
         previewed.ok_or_else(|| refused(Refused::NoPreview))
     }
-
-    async fn recording(&self, id: &str) -> Result<RecordingView, Problem> {
-        let unknown = || {
-            let detail = "there is no such recording; GET /api/v1/recordings lists them";
-            Problem::new(StatusCode::NOT_FOUND, detail)
-        };
-        let id = id.parse().map_err(|_| unknown())?;
-        let found = self.house.recording(id).await.map_err(storage_away)?;
-        found.ok_or_else(unknown)
-    }
-}
-
-/// The token of an `Authorization: Bearer` header (RFC 6750 §2.1).
-pub fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-pub(super) fn room_id(text: &str) -> Result<RoomId, Problem> {
-    text.parse().map_err(|e: crate::room::id::InvalidRoomId| {
-        Problem::new(StatusCode::NOT_FOUND, e.to_string())
-    })
 }
 
 pub(super) fn no_room(room: &RoomId) -> Problem {
     let detail = format!("there is no room {room}; PUT /api/v1/rooms/{room} makes it");
     Problem::new(StatusCode::NOT_FOUND, detail)
-}
-
-pub(super) fn denied(denied: Denied) -> Problem {
-    match denied {
-        Denied::NoToken | Denied::BadToken(_) => {
-            Problem::new(StatusCode::UNAUTHORIZED, denied.to_string())
-                .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
-        }
-        Denied::OtherRoom | Denied::RoleMayNot(_) => {
-            Problem::new(StatusCode::FORBIDDEN, denied.to_string())
-        }
-    }
 }
 
 pub(super) fn refused(refused: Refused) -> Problem {
@@ -618,10 +506,9 @@ pub(super) fn change_of<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     change.map_err(|e| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, e.to_string()))
 }
 
-fn storage_away(reason: String) -> Problem {
-    let detail = format!("the recordings' storage does not answer ({reason}); try again later");
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
-        .with_header(header::RETRY_AFTER, HeaderValue::from_static("10"))
+pub(super) fn readable<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
+    let query = query.map_err(|e| Problem::new(StatusCode::BAD_REQUEST, e.body_text()));
+    query.map(|Query(query)| query)
 }
 
 /// State of this moment: no cache may keep it.

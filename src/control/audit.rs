@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{Method, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::Row;
@@ -22,16 +22,16 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::api::{bearer, denied, fresh, room_id};
-use super::auth::{Authority, Claims};
+use super::api::{fresh, readable};
+use super::auth::Caller;
+use super::caller::room_id;
 use super::db::{self, Db, away};
 use super::openapi::{Later, NotThere, Refusals, Unreadable};
 use super::origin::Proxies;
-use super::views::Page;
+use super::paging::{Limit, Page};
 use crate::problem::Problem;
-use crate::room::{Role, RoomId};
+use crate::room::RoomId;
 
-const PAGE: i64 = 100;
 /// Of an export, read at once.
 const CHUNK: i64 = 1000;
 /// More of a header than anybody's chain of proxies needs.
@@ -73,17 +73,12 @@ impl Change {
 
 pub struct Audit {
     db: Db,
-    authority: Authority,
     proxies: Proxies,
 }
 
 impl Audit {
-    pub fn new(db: Db, authority: Authority, proxies: Proxies) -> Arc<Self> {
-        Arc::new(Self {
-            db,
-            authority,
-            proxies,
-        })
+    pub fn new(db: Db, proxies: Proxies) -> Arc<Self> {
+        Arc::new(Self { db, proxies })
     }
 
     async fn add(&self, entry: Entry) -> Result<(), sqlx::Error> {
@@ -114,6 +109,7 @@ impl Audit {
         &self,
         room: Option<&RoomId>,
         cursor: Option<Uuid>,
+        most: usize,
     ) -> Result<Vec<Entry>, sqlx::Error> {
         let before = cursor.unwrap_or(Uuid::max()).to_string();
         let rows = match room {
@@ -125,7 +121,7 @@ impl Audit {
         };
         let rows = rows
             .bind(before)
-            .bind(PAGE)
+            .bind(most as i64)
             .fetch_all(&self.db.pool)
             .await?;
         rows.iter().map(entry).collect()
@@ -210,19 +206,20 @@ pub async fn put_down(
         parameter("room"),
         parameter("id").or_else(|| parameter("identity")),
     );
-    let claims = audit.claims(request.headers());
+    let caller: Option<Caller> = request.extensions().get().cloned();
     let address = audit.proxies.client(&request);
     let mut response = next.run(request).await;
     if !response.status().is_success() {
         return response;
     }
+    let claims = caller.as_ref().and_then(Caller::claims);
     let change: Change = response.extensions_mut().remove().unwrap_or_default();
     let entry = Entry {
         id: Uuid::now_v7().to_string(),
         at: Utc::now(),
-        identity: claims.as_ref().and_then(|claims| claims.sub.clone()),
-        name: claims.as_ref().and_then(|claims| claims.name.clone()),
-        role: claims.map(|claims| format!("{:?}", claims.role).to_lowercase()),
+        identity: claims.and_then(|claims| claims.sub.clone()),
+        name: claims.and_then(|claims| claims.name.clone()),
+        role: claims.map(|claims| claims.role.name().to_owned()),
         address: address.map(|address| address.to_string()),
         action: format!("{method} {}", path.as_str()),
         room: room.or_else(|| change.room.map(String::from)),
@@ -242,27 +239,6 @@ fn cut(text: &str) -> String {
     text.chars().take(MAX_TEXT_CHARS).collect()
 }
 
-impl Audit {
-    fn claims(&self, headers: &HeaderMap) -> Option<Claims> {
-        let claims = self.authority.check_anywhere(bearer(headers), |_| true);
-        claims.ok().flatten()
-    }
-
-    /// Who directs a room may read of it; who directs all, of all.
-    fn may(&self, headers: &HeaderMap, room: Option<&str>) -> Result<Option<RoomId>, Problem> {
-        let token = bearer(headers);
-        let some = self.authority.check_anywhere(token, Role::may_direct);
-        some.map_err(denied)?;
-        let room = room.map(room_id).transpose()?;
-        let claims = match &room {
-            Some(room) => self.authority.check(token, room, Role::may_direct),
-            None => self.authority.check_everywhere(token, Role::may_direct),
-        };
-        claims.map_err(denied)?;
-        Ok(room)
-    }
-}
-
 pub fn routes(audit: Arc<Audit>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list))
@@ -277,6 +253,10 @@ struct Which {
     room: Option<String>,
     /// `next` of the page before.
     cursor: Option<Uuid>,
+    /// How many at most.
+    #[serde(default)]
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
+    limit: Limit,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -296,15 +276,20 @@ struct Of {
 )]
 async fn list(
     State(audit): State<Arc<Audit>>,
+    caller: Caller,
     which: Result<Query<Which>, QueryRejection>,
-    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(Which { room, cursor }) = readable(which)?;
-    let room = audit.may(&headers, room.as_deref())?;
-    let found = audit.page(room.as_ref(), cursor).await.map_err(away)?;
-    let is_more = found.len() as i64 == PAGE;
-    let next = found.last().filter(|_| is_more).map(|last| last.id.clone());
-    Ok(fresh(Page { items: found, next }))
+    caller.directs_some()?;
+    let Which {
+        room,
+        cursor,
+        limit,
+    } = readable(which)?;
+    let room = room.as_deref().map(room_id).transpose()?;
+    caller.directs(room.as_ref())?;
+    let found = audit.page(room.as_ref(), cursor, limit.and_one()).await;
+    let found = found.map_err(away)?;
+    Ok(fresh(Page::of(found, limit, |last| last.id.clone())))
 }
 
 /// All that was commanded, the oldest first, one JSON object a line
@@ -320,11 +305,13 @@ async fn list(
 )]
 async fn export(
     State(audit): State<Arc<Audit>>,
+    caller: Caller,
     of: Result<Query<Of>, QueryRejection>,
-    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(Of { room }) = readable(of)?;
-    let room = audit.may(&headers, room.as_deref())?;
+    caller.directs_some()?;
+    let Of { room } = readable(of)?;
+    let room = room.as_deref().map(room_id).transpose()?;
+    caller.directs(room.as_ref())?;
     let chunks = stream::unfold(Some(String::new()), move |after| {
         let (audit, room) = (audit.clone(), room.clone());
         async move {
@@ -342,8 +329,4 @@ async fn export(
     });
     let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok((kind, Body::from_stream(chunks.boxed())).into_response())
-}
-
-fn readable<T>(query: Result<Query<T>, QueryRejection>) -> Result<Query<T>, Problem> {
-    query.map_err(|e| Problem::new(StatusCode::BAD_REQUEST, e.body_text()))
 }

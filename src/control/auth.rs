@@ -1,20 +1,22 @@
 //! Tokens: who somebody is, in which room, and what they may do there.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::room::{Role, RoomId};
+use super::issuer::Issuer;
+use crate::room::{Role, RoomId, TrackSource};
 
 /// The shortest secret that a token can be signed with, in bytes: as long as the HMAC's output
 /// (RFC 7518 §3.2).
 pub const MIN_SECRET_LEN: usize = 32;
 
-/// The claims of a token: a JWT (RFC 7519) signed with HS256.
+/// The claims of a token: a JWT (RFC 7519).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// The token's own id, by which it can be revoked.
@@ -28,6 +30,9 @@ pub struct Claims {
     pub name: Option<String>,
     pub room: Scope,
     pub role: Role,
+    /// What they may publish; all that their role may, where it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish: Option<BTreeSet<TrackSource>>,
     /// Seconds since 1970.
     pub exp: u64,
 }
@@ -82,91 +87,43 @@ pub enum Denied {
     RoleMayNot(Role),
 }
 
-/// How a server decides who may enter.
-#[derive(Clone)]
-pub enum Authority {
-    /// `--dev`: everybody is a host everywhere.
-    Everybody,
-    Secret(Box<Keys>),
-}
+/// Who asks, by their token.
+#[derive(Debug, Clone)]
+pub struct Caller(Result<Option<Arc<Claims>>, Denied>);
 
-#[derive(Clone)]
-pub struct Keys {
-    sign: EncodingKey,
-    /// The one that signs, and the one before it.
-    verify: Vec<DecodingKey>,
-    /// By their `jti`.
-    revoked: Arc<RwLock<BTreeSet<String>>>,
-}
-
-impl Authority {
-    /// `None` when the secret is shorter than [`MIN_SECRET_LEN`]. What the `previous` secret signed is
-    /// good too; none is empty.
-    pub fn with_secrets(secret: &str, previous: &str) -> Option<Self> {
-        (secret.len() >= MIN_SECRET_LEN).then(|| {
-            let known = [secret, previous].into_iter();
-            let known = known.filter(|secret| secret.len() >= MIN_SECRET_LEN);
-            let verify = known.map(|secret| DecodingKey::from_secret(secret.as_bytes()));
-            Authority::Secret(Box::new(Keys {
-                sign: EncodingKey::from_secret(secret.as_bytes()),
-                verify: verify.collect(),
-                revoked: Arc::default(),
-            }))
-        })
+impl Caller {
+    /// What their token says, if it is good. `None` where nobody is asked for one, too.
+    pub fn claims(&self) -> Option<&Claims> {
+        self.0.as_ref().ok()?.as_deref()
     }
 
-    /// The token of this `jti` is not good any more, at any door.
-    pub fn revoke(&self, id: String) {
-        if let Authority::Secret(keys) = self {
-            let mut revoked = keys.revoked.write().unwrap_or_else(PoisonError::into_inner);
-            revoked.insert(id);
-        }
-    }
-
-    /// Who asks, if they may do `allowed` things in `room`. `None` where nobody is asked.
+    /// Whether they may do `allowed` things in `room`. `None` where nobody is asked.
     pub fn check(
         &self,
-        bearer: Option<&str>,
         room: &RoomId,
         allowed: fn(Role) -> bool,
-    ) -> Result<Option<Claims>, Denied> {
-        self.check_scope(bearer, |scope| scope.covers(room), allowed)
+    ) -> Result<Option<&Claims>, Denied> {
+        self.check_scope(|scope| scope.covers(room), allowed)
     }
 
     /// As [`Self::check`], for all rooms.
-    pub fn check_everywhere(
-        &self,
-        bearer: Option<&str>,
-        allowed: fn(Role) -> bool,
-    ) -> Result<Option<Claims>, Denied> {
-        self.check_scope(bearer, |scope| *scope == Scope::AnyRoom, allowed)
+    pub fn check_everywhere(&self, allowed: fn(Role) -> bool) -> Result<Option<&Claims>, Denied> {
+        self.check_scope(|scope| *scope == Scope::AnyRoom, allowed)
     }
 
     /// As [`Self::check`], for some room, whichever.
-    pub fn check_anywhere(
-        &self,
-        bearer: Option<&str>,
-        allowed: fn(Role) -> bool,
-    ) -> Result<Option<Claims>, Denied> {
-        self.check_scope(bearer, |_| true, allowed)
+    pub fn check_anywhere(&self, allowed: fn(Role) -> bool) -> Result<Option<&Claims>, Denied> {
+        self.check_scope(|_| true, allowed)
     }
 
     fn check_scope(
         &self,
-        bearer: Option<&str>,
         covers: impl Fn(&Scope) -> bool,
         allowed: fn(Role) -> bool,
-    ) -> Result<Option<Claims>, Denied> {
-        let Authority::Secret(keys) = self else {
+    ) -> Result<Option<&Claims>, Denied> {
+        let Some(claims) = self.0.as_ref().map_err(Denied::clone)?.as_deref() else {
             return Ok(None);
         };
-        let token = bearer.ok_or(Denied::NoToken)?;
-        let claims = keys
-            .verify(token)
-            .map_err(|e| Denied::BadToken(e.to_string()))?;
-        if claims.jti.as_ref().is_some_and(|id| keys.is_revoked(id)) {
-            return Err(Denied::BadToken("it was revoked".to_owned()));
-        }
         if !covers(&claims.room) {
             return Err(Denied::OtherRoom);
         }
@@ -174,6 +131,81 @@ impl Authority {
             return Err(Denied::RoleMayNot(claims.role));
         }
         Ok(Some(claims))
+    }
+}
+
+/// How a server decides who may enter.
+#[derive(Clone)]
+pub enum Authority {
+    /// `--dev`: everybody is a host everywhere.
+    Everybody,
+    Secret(Arc<Keys>),
+}
+
+/// All that a token can be good by.
+pub struct Keys {
+    sign: EncodingKey,
+    /// The one that signs, and the one before it.
+    verify: Vec<DecodingKey>,
+    /// Who else makes tokens.
+    issuer: Option<Arc<Issuer>>,
+    /// By the hash of the key.
+    api_keys: RwLock<BTreeMap<KeyHash, Arc<Claims>>>,
+    /// By their `jti`.
+    revoked: RwLock<BTreeSet<String>>,
+}
+
+/// SHA-256 of an API key.
+pub type KeyHash = [u8; 32];
+
+/// What API keys begin with: no JWT does.
+pub const KEY_PREFIX: &str = "amphi_";
+
+impl Authority {
+    /// `None` when the secret is shorter than [`MIN_SECRET_LEN`]. What the `previous` secret signed is
+    /// good too; none is empty.
+    pub fn with_secrets(secret: &str, previous: &str, issuer: Option<Arc<Issuer>>) -> Option<Self> {
+        (secret.len() >= MIN_SECRET_LEN).then(|| {
+            let known = [secret, previous].into_iter();
+            let known = known.filter(|secret| secret.len() >= MIN_SECRET_LEN);
+            let verify = known.map(|secret| DecodingKey::from_secret(secret.as_bytes()));
+            Authority::Secret(Arc::new(Keys {
+                sign: EncodingKey::from_secret(secret.as_bytes()),
+                verify: verify.collect(),
+                issuer,
+                api_keys: RwLock::default(),
+                revoked: RwLock::default(),
+            }))
+        })
+    }
+
+    /// The token of this `jti` is not good any more, at any door.
+    pub fn revoke(&self, id: String) {
+        if let Authority::Secret(keys) = self {
+            write(&keys.revoked).insert(id);
+        }
+    }
+
+    /// Whoever sends the key of this hash has these claims.
+    pub fn know_key(&self, hash: KeyHash, claims: Claims) {
+        if let Authority::Secret(keys) = self {
+            write(&keys.api_keys).insert(hash, Arc::new(claims));
+        }
+    }
+
+    pub fn forget_key(&self, hash: &KeyHash) {
+        if let Authority::Secret(keys) = self {
+            write(&keys.api_keys).remove(hash);
+        }
+    }
+
+    /// Who sends this token, or none.
+    pub fn identify(&self, bearer: Option<&str>) -> Caller {
+        let Authority::Secret(keys) = self else {
+            return Caller(Ok(None));
+        };
+        let claims = bearer.ok_or(Denied::NoToken);
+        Caller(claims.and_then(|token| keys.claims(token)).map(Some))
     }
 
     /// A token with these claims; `None` where nobody is asked for one.
@@ -188,6 +220,34 @@ impl Authority {
 }
 
 impl Keys {
+    fn claims(&self, token: &str) -> Result<Arc<Claims>, Denied> {
+        if token.starts_with(KEY_PREFIX) {
+            return self.of_key(token);
+        }
+        let bad = |why: &dyn ToString| Denied::BadToken(why.to_string());
+        let header = jsonwebtoken::decode_header(token).map_err(|e| bad(&e))?;
+        let claims = match (&self.issuer, header.alg) {
+            (_, Algorithm::HS256) => self.verify(token).map_err(|e| bad(&e))?,
+            (Some(issuer), _) => issuer.verify(token, &header).map_err(|e| bad(&e))?,
+            (None, _) => return Err(bad(&"it is not signed with HS256")),
+        };
+        match claims
+            .jti
+            .as_ref()
+            .is_some_and(|id| read(&self.revoked).contains(id))
+        {
+            true => Err(bad(&"it was revoked")),
+            false => Ok(Arc::new(claims)),
+        }
+    }
+
+    fn of_key(&self, key: &str) -> Result<Arc<Claims>, Denied> {
+        let claims = read(&self.api_keys).get(&hash(key)).cloned();
+        let claims = claims.filter(|claims| claims.exp > expires_in(Duration::ZERO));
+        let gone = || Denied::BadToken("there is no such API key, or not any more".to_owned());
+        claims.ok_or_else(gone)
+    }
+
     fn verify(&self, token: &str) -> Result<Claims, jsonwebtoken::errors::Error> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = CLOCK_LEEWAY.as_secs();
@@ -202,15 +262,23 @@ impl Keys {
         }
         Ok(last?.claims)
     }
+}
 
-    fn is_revoked(&self, id: &str) -> bool {
-        let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
-        revoked.contains(id)
-    }
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A key is random and long, so that one round is enough.
+pub fn hash(key: &str) -> KeyHash {
+    Sha256::digest(key).into()
 }
 
 /// How far two machines' clocks may differ.
-const CLOCK_LEEWAY: Duration = Duration::from_secs(30);
+pub(super) const CLOCK_LEEWAY: Duration = Duration::from_secs(30);
 
 /// `exp` of a token that lives for `ttl` from now.
 pub fn expires_in(ttl: Duration) -> u64 {
@@ -234,14 +302,16 @@ mod tests {
             name: None,
             room,
             role,
+            publish: None,
             exp,
         }
     }
 
     fn check(token: Option<&str>, expect: Result<bool, Denied>) {
-        let authority = Authority::with_secrets(SECRET, "").expect("long enough");
+        let authority = Authority::with_secrets(SECRET, "", None).expect("long enough");
         let room = "demo".parse().expect("a good name");
-        let got = authority.check(token, &room, Role::may_publish);
+        let caller = authority.identify(token);
+        let got = caller.check(&room, Role::may_publish);
         let got = got
             .map(|claims| claims.is_some())
             .map_err(|denied| match denied {
@@ -253,8 +323,8 @@ mod tests {
 
     #[test]
     fn a_token_opens_its_own_room_for_its_role_and_time() {
-        let authority = Authority::with_secrets(SECRET, "").expect("long enough");
-        let other = Authority::with_secrets(&SECRET.to_uppercase(), "").expect("long enough");
+        let authority = Authority::with_secrets(SECRET, "", None).expect("long enough");
+        let other = Authority::with_secrets(&SECRET.to_uppercase(), "", None).expect("long enough");
         let soon = expires_in(Duration::from_secs(60));
         let token = |a: &Authority, room, role, exp| a.issue(&claims(room, role, exp));
         let bad = || Err(Denied::BadToken(String::new()));
@@ -288,18 +358,23 @@ mod tests {
 
     #[test]
     fn a_short_secret_is_none() {
-        assert!(Authority::with_secrets("short", "").is_none());
+        assert!(Authority::with_secrets("short", "", None).is_none());
     }
 
     #[test]
     fn what_the_secret_before_signed_is_good_until_it_is_forgotten() {
         const NEXT: &str = "the next secret of 32 characters";
-        let of = |secret, previous| Authority::with_secrets(secret, previous).expect("long enough");
+        let of = |secret, previous| {
+            Authority::with_secrets(secret, previous, None).expect("long enough")
+        };
         let room = "demo".parse().expect("a good name");
         let soon = expires_in(Duration::from_secs(60));
         let is_good = |by: &Authority, at: &Authority| {
             let token = by.issue(&claims("demo", Role::Host, soon));
-            at.check(token.as_deref(), &room, Role::may_publish).is_ok()
+            {
+                let caller = at.identify(token.as_deref());
+                caller.check(&room, Role::may_publish).is_ok()
+            }
         };
         let (old, both, new) = (of(SECRET, ""), of(NEXT, SECRET), of(NEXT, ""));
         assert!(is_good(&old, &both) && is_good(&both, &both));
@@ -308,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_revoked_token_opens_nothing() {
-        let authority = Authority::with_secrets(SECRET, "").expect("long enough");
+        let authority = Authority::with_secrets(SECRET, "", None).expect("long enough");
         let door = authority.clone();
         let room = "demo".parse().expect("a good name");
         let soon = expires_in(Duration::from_secs(60));
@@ -321,8 +396,11 @@ mod tests {
         };
         let (one, other) = (token("one"), token("other"));
         authority.revoke("one".to_owned());
-        let check = |token: &str| door.check(Some(token), &room, Role::may_publish);
+        let check = |token: &str| {
+            let caller = door.identify(Some(token));
+            caller.check(&room, Role::may_publish).map(drop)
+        };
         assert!(matches!(check(&one), Err(Denied::BadToken(_))));
-        assert!(check(&other).is_ok());
+        assert_eq!(check(&other), Ok(()));
     }
 }

@@ -17,8 +17,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::api::{bearer, denied, room_id};
-use super::auth::{Authority, Claims};
+use super::auth::{Caller, Claims};
+use super::caller::room_id;
 use super::core::journal::Journal;
 use super::openapi::{PROBLEM, Refusals};
 use crate::problem::Problem;
@@ -61,6 +61,12 @@ pub enum Happened {
     ParticipantMuted {
         participant: ParticipantId,
         sources: Vec<TrackSource>,
+    },
+    /// By a producer.
+    #[serde(rename = "participant.renamed")]
+    ParticipantRenamed {
+        participant: ParticipantId,
+        name: Option<String>,
     },
     #[serde(rename = "track.started")]
     TrackStarted {
@@ -127,6 +133,7 @@ impl Happened {
         "participant.left",
         "participant.removed",
         "participant.muted",
+        "participant.renamed",
         "track.started",
         "track.muted",
         "track.kept_out",
@@ -168,6 +175,10 @@ impl Happened {
             } => Self::ParticipantMuted {
                 participant,
                 sources: sources.into_iter().collect(),
+            },
+            Event::ParticipantRenamed { participant } => Self::ParticipantRenamed {
+                participant,
+                name: who(participant).map(|one| one.name.clone()),
             },
             Event::TrackStarted {
                 participant,
@@ -283,6 +294,11 @@ impl News {
         }
     }
 
+    /// The number of what was told last.
+    pub fn newest(&self) -> u64 {
+        self.journal().newest()
+    }
+
     /// Ends all streams; their clients come back to the next server.
     pub fn close(&self) {
         self.newest.send_replace(None);
@@ -319,6 +335,11 @@ pub enum Read {
 }
 
 impl Reader {
+    /// Of what was read last, or lost.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// `None` when all is read and the server leaves.
     pub async fn next(&mut self) -> Option<Read> {
         loop {
@@ -340,16 +361,10 @@ impl Reader {
     }
 }
 
-#[derive(Clone)]
-struct Events {
-    news: Arc<News>,
-    authority: Authority,
-}
-
-pub fn routes(news: Arc<News>, authority: Authority) -> OpenApiRouter {
+pub fn routes(news: Arc<News>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(listen))
-        .with_state(Events { news, authority })
+        .with_state(news)
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -376,18 +391,14 @@ struct Filter {
     )
 )]
 async fn listen(
-    State(events): State<Events>,
+    State(news): State<Arc<News>>,
+    caller: Caller,
     Query(filter): Query<Filter>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let room = filter.room.as_deref().map(room_id).transpose()?;
-    let (authority, token) = (&events.authority, bearer(&headers));
-    let claims = match &room {
-        Some(room) => authority.check(token, room, Role::may_direct),
-        None => authority.check_everywhere(token, Role::may_direct),
-    };
-    let claims = claims.map_err(denied)?;
-    let streams = events.news.streams.clone();
+    caller.directs(room.as_ref())?;
+    let streams = news.streams.clone();
     let place = streams.try_acquire_owned().map_err(|_| {
         let detail = "too many listen already; close streams that nobody reads";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
@@ -395,8 +406,8 @@ async fn listen(
     })?;
     let last_id = headers.get("last-event-id");
     let last_id = last_id.and_then(|id| id.to_str().ok());
-    let stream = Listener::new(events.news, room, last_id, place).stream();
-    let stream = stream.take_until(expiry(claims));
+    let stream = Listener::new(news, room, last_id, place).stream();
+    let stream = stream.take_until(expiry(caller.claims().cloned()));
     let kept_alive = Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     // As nginx understands it.
     let unbuffered = [("x-accel-buffering", "no")];

@@ -5,39 +5,34 @@ use std::sync::Arc;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::api::{House, bearer, denied, fresh, refused, room_id};
+use super::api::{House, fresh, refused};
 use super::audit::Change;
-use super::auth::Authority;
 use super::bans::{Ban, Bans};
+use super::caller::Directed;
 use super::db::away;
 use super::openapi::{Conflict, Later, NotThere, Refusals, Unreadable};
 use super::views::Items;
 use crate::problem::Problem;
-use crate::room::{Command, ParticipantId, Refused, Role, RoomId};
+use crate::room::{Command, ParticipantId, Refused, RoomId};
 
 #[derive(Clone)]
 struct Api {
     house: Arc<dyn House>,
     bans: Arc<Bans>,
-    authority: Authority,
 }
 
-pub fn routes(house: Arc<dyn House>, bans: Arc<Bans>, authority: Authority) -> OpenApiRouter {
+pub fn routes(house: Arc<dyn House>, bans: Arc<Bans>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(remove))
         .routes(routes!(list))
         .routes(routes!(lift))
-        .with_state(Api {
-            house,
-            bans,
-            authority,
-        })
+        .with_state(Api { house, bans })
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -72,11 +67,10 @@ struct BanView {
 )]
 async fn remove(
     State(api): State<Api>,
-    Path((room, id)): Path<(String, String)>,
+    Directed(room): Directed,
+    Path((_, id)): Path<(String, String)>,
     how: Result<Query<How>, axum::extract::rejection::QueryRejection>,
-    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let room = api.director(&headers, &room)?;
     let Query(How { ban }) = how.map_err(|e| Problem::new(e.status(), e.body_text()))?;
     let nobody = || refused(Refused::NoSuchParticipant);
     let id: ParticipantId = id.parse().map_err(|_| nobody())?;
@@ -110,12 +104,7 @@ async fn remove(
     params(("room" = RoomId, Path)),
     responses((status = 200, body = Items<BanView>), Refusals, NotThere)
 )]
-async fn list(
-    State(api): State<Api>,
-    Path(room): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let room = api.director(&headers, &room)?;
+async fn list(State(api): State<Api>, Directed(room): Directed) -> Result<Response, Problem> {
     let items = api.bans.of(&room).into_iter().map(|ban| BanView {
         identity: ban.identity,
         name: ban.name,
@@ -136,26 +125,14 @@ async fn list(
 )]
 async fn lift(
     State(api): State<Api>,
-    Path((room, identity)): Path<(String, String)>,
-    headers: HeaderMap,
+    Directed(room): Directed,
+    Path((_, identity)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    let room = api.director(&headers, &room)?;
     match api.bans.lift(&room, &identity).await.map_err(away)? {
         true => Ok(StatusCode::NO_CONTENT),
         false => {
             let detail = format!("nobody of this identity is banned from {room}");
             Err(Problem::new(StatusCode::NOT_FOUND, detail))
         }
-    }
-}
-
-impl Api {
-    fn director(&self, headers: &HeaderMap, room: &str) -> Result<RoomId, Problem> {
-        let room = room_id(room)?;
-        let claims = self
-            .authority
-            .check(bearer(headers), &room, Role::may_direct);
-        claims.map_err(denied)?;
-        Ok(room)
     }
 }

@@ -1,9 +1,11 @@
 //! Where a request comes from, and how often: more than a setting allows is answered 429.
 
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -15,8 +17,8 @@ use http::{HeaderValue, Method, StatusCode, header};
 use super::core::address::{self, Peer};
 use crate::problem::Problem;
 
-/// Tokens that are guessed cost so many requests.
-const FAILURE_COSTS: u32 = 10;
+/// What a guessed token costs besides the request it came with: ten in all.
+const FAILURE_COSTS: u32 = 9;
 /// Addresses that were quiet for long are forgotten after so many requests.
 const FORGET_EVERY: u32 = 10_000;
 
@@ -40,11 +42,9 @@ impl Proxies {
 
 /// So many requests a minute of one address.
 pub struct Limit {
-    limiter: DefaultKeyedRateLimiter<IpAddr>,
-    clock: DefaultClock,
+    pace: Pace<IpAddr>,
     counts: fn(&Request) -> bool,
     proxies: Proxies,
-    counted: AtomicU32,
 }
 
 impl Limit {
@@ -54,29 +54,22 @@ impl Limit {
         counts: fn(&Request) -> bool,
         proxies: Proxies,
     ) -> Option<Arc<Self>> {
-        let quota = Quota::per_minute(NonZeroU32::new(per_minute)?);
         Some(Arc::new(Self {
-            limiter: DefaultKeyedRateLimiter::keyed(quota),
-            clock: DefaultClock::default(),
+            pace: Pace::new(per_minute)?,
             counts,
             proxies,
-            counted: AtomicU32::new(0),
         }))
     }
 
-    /// The seconds to wait, if it is too much.
-    fn take(&self, address: IpAddr) -> Result<(), u64> {
-        if self.counted.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
-            self.limiter.retain_recent();
-        }
-        let taken = self.limiter.check_key(&network(address));
-        taken.map_err(|until| until.wait_time_from(self.clock.now()).as_secs() + 1)
+    /// How long to wait, if it is too much.
+    fn take(&self, address: IpAddr) -> Result<(), Duration> {
+        self.pace.take(&network(address))
     }
 
     fn punish(&self, address: IpAddr) {
         // As much as there is left.
         let network = network(address);
-        let _ = (0..FAILURE_COSTS).try_for_each(|_| self.limiter.check_key(&network));
+        let _ = (0..FAILURE_COSTS).try_for_each(|_| self.pace.take(&network));
     }
 }
 
@@ -102,6 +95,37 @@ pub fn joins(request: &Request) -> bool {
     matches!(*request.method(), Method::POST | Method::GET)
 }
 
+/// So many of each a minute.
+pub struct Pace<K: Clone + Eq + Hash> {
+    limiter: DefaultKeyedRateLimiter<K>,
+    clock: DefaultClock,
+    counted: AtomicU32,
+}
+
+impl<K: Clone + Eq + Hash> Pace<K> {
+    /// `None` with 0: as many as come.
+    pub fn new(per_minute: u32) -> Option<Self> {
+        let quota = Quota::per_minute(NonZeroU32::new(per_minute)?);
+        Some(Self {
+            limiter: DefaultKeyedRateLimiter::keyed(quota),
+            clock: DefaultClock::default(),
+            counted: AtomicU32::new(0),
+        })
+    }
+
+    /// How long to wait, if it is too much.
+    pub fn take(&self, key: &K) -> Result<(), Duration> {
+        if self.counted.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
+            self.limiter.retain_recent();
+        }
+        let taken = self.limiter.check_key(key);
+        taken.map_err(|until| {
+            let wait = until.wait_time_from(self.clock.now());
+            Duration::from_secs(wait.as_secs() + 1)
+        })
+    }
+}
+
 /// Around routes: each request counts, and one with a token that is not good counts for many.
 pub async fn limit(State(limit): State<Arc<Limit>>, request: Request, next: Next) -> Response {
     let client = limit.proxies.client(&request);
@@ -110,7 +134,8 @@ pub async fn limit(State(limit): State<Arc<Limit>>, request: Request, next: Next
     let Some(address) = client.filter(|_| (limit.counts)(&request)) else {
         return next.run(request).await;
     };
-    if let Err(seconds) = limit.take(address) {
+    if let Err(wait) = limit.take(address) {
+        let seconds = wait.as_secs();
         let detail = format!("too many requests come from your address: wait {seconds} s");
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, detail);
         let after = HeaderValue::from(seconds);
@@ -140,7 +165,7 @@ mod tests {
         assert!(
             limit
                 .take(neighbour)
-                .is_err_and(|seconds| (1..=21).contains(&seconds))
+                .is_err_and(|wait| (1..=21).contains(&wait.as_secs()))
         );
         assert_eq!(limit.take(other), Ok(()));
         limit.punish("1.2.3.4".parse().expect("one"));

@@ -1,6 +1,6 @@
 //! Rooms that were made by the API, and what was set for them. Asked at every door, so held in memory too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -15,21 +15,22 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::api::{
-    Body, House, bearer, change_of, denied, fields_of, fresh, no_room, room_id, whole,
-};
+use super::api::{Body, House, change_of, fields_of, fresh, no_room, whole};
 use super::audit::Change;
-use super::auth::Authority;
+use super::auth::Caller;
 use super::bans::Bans;
+use super::caller::{Directed, room_id};
 use super::db::{self, Db, away};
-use super::openapi::{Changed, Later, Limited, NotThere, Refusals, Unreadable};
+use super::openapi::{Changed, Later, NotThere, Refusals, Unreadable};
 use super::views::RoomView;
 use crate::problem::Problem;
-use crate::room::{FIRST_LAYOUT, Role, RoomId, Transition};
+use crate::room::{FIRST_LAYOUT, RoomId, Transition};
 
 /// More are refused. A room that nobody is in is a row, and little else.
 const MAX_ROOMS: usize = 1_000_000;
 const MAX_PARTICIPANTS: u16 = 1000;
+/// A century.
+const MAX_KEPT_DAYS: u16 = 36_500;
 
 /// What a room is like. What is not named is as here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -47,6 +48,14 @@ pub struct RoomSettings {
     pub broadcast: Begins,
     /// Whether its broadcasts are recorded, where the server records at all.
     pub record: bool,
+    /// Who watches its broadcasts, or what they leave behind, needs a token for the room.
+    pub private: bool,
+    /// For so many days after their end its recordings are kept; `null`: as `recording.keep_for` says.
+    #[serde(deserialize_with = "whole")]
+    #[schema(minimum = 1, maximum = 36500)]
+    pub keep_days: Option<u16>,
+    /// When its next broadcast starts by itself, whoever is there. Then it is `null` again.
+    pub starts_at: Option<DateTime<Utc>>,
     /// Participants at most; `null`: as `room.max_participants` says.
     #[serde(deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 1000)]
@@ -68,6 +77,9 @@ impl Default for RoomSettings {
             passthrough: None,
             broadcast: Begins::Auto,
             record: true,
+            private: false,
+            keep_days: None,
+            starts_at: None,
             max_participants: None,
         }
     }
@@ -83,13 +95,39 @@ pub struct MadeRoom {
 
 pub struct MadeRooms {
     db: Db,
-    all: RwLock<BTreeMap<RoomId, Arc<MadeRoom>>>,
+    all: RwLock<All>,
+    /// One change at a time: each is of what the one before left.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct All {
+    rooms: BTreeMap<RoomId, Arc<MadeRoom>>,
+    /// Whose broadcast starts by itself, and when.
+    starts: BTreeSet<(DateTime<Utc>, RoomId)>,
+}
+
+impl All {
+    fn insert(&mut self, id: RoomId, made: Arc<MadeRoom>) {
+        self.remove(&id);
+        if let Some(at) = made.settings.starts_at {
+            self.starts.insert((at, id.clone()));
+        }
+        self.rooms.insert(id, made);
+    }
+
+    fn remove(&mut self, id: &RoomId) {
+        let gone = self.rooms.remove(id);
+        if let Some(at) = gone.and_then(|gone| gone.settings.starts_at) {
+            self.starts.remove(&(at, id.clone()));
+        }
+    }
 }
 
 impl MadeRooms {
     pub async fn open(db: Db) -> Result<Self, sqlx::Error> {
         let rows = sqlx::query("SELECT id, settings, version, created_ms FROM rooms");
-        let mut all = BTreeMap::new();
+        let mut all = All::default();
         for row in rows.fetch_all(&db.pool).await? {
             let (id, settings): (String, String) = (row.try_get("id")?, row.try_get("settings")?);
             let made = MadeRoom {
@@ -105,25 +143,49 @@ impl MadeRooms {
         Ok(Self {
             db,
             all: RwLock::new(all),
+            turn: tokio::sync::Mutex::default(),
         })
     }
 
     pub fn find(&self, id: &RoomId) -> Option<Arc<MadeRoom>> {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
-        all.get(id).cloned()
+        all.rooms.get(id).cloned()
+    }
+
+    /// Whose broadcast was to start by itself by now, and when.
+    pub fn due(&self, now: DateTime<Utc>) -> Vec<(DateTime<Utc>, RoomId)> {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        let due = all.starts.iter().take_while(|(at, _)| *at <= now);
+        due.cloned().collect()
+    }
+
+    /// It starts by itself no more, unless another time was set since.
+    pub async fn forget_start(&self, id: &RoomId, at: DateTime<Utc>) -> Result<(), sqlx::Error> {
+        let _turn = self.turn.lock().await;
+        let made = self.find(id);
+        match made.filter(|made| made.settings.starts_at == Some(at)) {
+            None => Ok(()),
+            Some(made) => {
+                let settings = RoomSettings {
+                    starts_at: None,
+                    ..made.settings.clone()
+                };
+                self.put(id, settings).await.map(drop)
+            }
+        }
     }
 
     /// In the order of their names, from behind one.
     pub fn after(&self, cursor: Option<&RoomId>, most: usize) -> Vec<RoomId> {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
         let from = cursor.map_or(Bound::Unbounded, Bound::Excluded);
-        let names = all.range((from, Bound::Unbounded)).map(|(id, _)| id);
+        let names = all.rooms.range((from, Bound::Unbounded)).map(|(id, _)| id);
         names.take(most).cloned().collect()
     }
 
     fn len(&self) -> usize {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
-        all.len()
+        all.rooms.len()
     }
 
     async fn put(&self, id: &RoomId, settings: RoomSettings) -> Result<Arc<MadeRoom>, sqlx::Error> {
@@ -164,40 +226,33 @@ struct Api {
     house: Arc<dyn House>,
     made: Arc<MadeRooms>,
     bans: Arc<Bans>,
-    authority: Authority,
-    /// One change at a time: each is of what the one before left.
-    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
-pub fn routes(
-    house: Arc<dyn House>,
-    made: Arc<MadeRooms>,
-    bans: Arc<Bans>,
-    authority: Authority,
-) -> OpenApiRouter {
+pub fn routes(house: Arc<dyn House>, made: Arc<MadeRooms>, bans: Arc<Bans>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(show, make, change, remove))
-        .with_state(Api {
-            house,
-            made,
-            bans,
-            authority,
-            turn: Arc::default(),
-        })
+        .with_state(Api { house, made, bans })
 }
 
-/// A room
+/// A room; a private one for who holds a token for it
 #[utoipa::path(
     get,
     path = "/api/v1/rooms/{room}",
-    security(()),
+    security((), ("token" = [])),
     tag = "rooms",
     params(("room" = RoomId, Path)),
-    responses((status = 200, body = RoomView), Limited, NotThere)
+    responses((status = 200, body = RoomView), Refusals, NotThere)
 )]
-async fn show(State(api): State<Api>, Path(room): Path<String>) -> Result<Response, Problem> {
+async fn show(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(room): Path<String>,
+) -> Result<Response, Problem> {
     let room = room_id(&room)?;
     let view = api.house.room(&room).ok_or_else(|| no_room(&room))?;
+    if view.settings.private {
+        caller.enters(&room)?;
+    }
     Ok(api.tagged(&room, fresh(view)))
 }
 
@@ -219,13 +274,12 @@ async fn show(State(api): State<Api>, Path(room): Path<String>) -> Result<Respon
 )]
 async fn make(
     State(api): State<Api>,
-    Path(room): Path<String>,
+    Directed(room): Directed,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let room = api.director(&headers, &room)?;
     let settings: RoomSettings = change_of(body)?;
-    let _turn = api.turn.lock().await;
+    let _turn = api.made.turn.lock().await;
     let is_new = api.is_as_expected(&headers, &room)?.is_none();
     if is_new && api.made.len() >= MAX_ROOMS {
         let detail = format!("there are {MAX_ROOMS} rooms already; delete one first");
@@ -252,13 +306,12 @@ async fn make(
 )]
 async fn change(
     State(api): State<Api>,
-    Path(room): Path<String>,
+    Directed(room): Directed,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let room = api.director(&headers, &room)?;
     let fields = fields_of(body)?;
-    let _turn = api.turn.lock().await;
+    let _turn = api.made.turn.lock().await;
     let made = api.is_as_expected(&headers, &room)?;
     let made = made.ok_or_else(|| not_made(&room))?;
     let mut whole: Map<String, Value> = match serde_json::json!(made.settings) {
@@ -282,11 +335,10 @@ async fn change(
 )]
 async fn remove(
     State(api): State<Api>,
-    Path(room): Path<String>,
+    Directed(room): Directed,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let room = api.director(&headers, &room)?;
-    let _turn = api.turn.lock().await;
+    let _turn = api.made.turn.lock().await;
     api.is_as_expected(&headers, &room)?;
     let before = api.house.room(&room).ok_or_else(|| no_room(&room))?;
     api.made.remove(&room).await.map_err(away)?;
@@ -298,15 +350,6 @@ async fn remove(
 }
 
 impl Api {
-    fn director(&self, headers: &HeaderMap, room: &str) -> Result<RoomId, Problem> {
-        let room = room_id(room)?;
-        let claims = self
-            .authority
-            .check(bearer(headers), &room, Role::may_direct);
-        claims.map_err(denied)?;
-        Ok(room)
-    }
-
     async fn set(
         &self,
         room: &RoomId,
@@ -329,12 +372,19 @@ impl Api {
             let (name, known) = (&settings.layout, layouts.join(", "));
             return unusable(format!("there is no layout `{name}`: there are {known}"));
         }
-        match settings.max_participants {
-            Some(n) if !(1..=MAX_PARTICIPANTS).contains(&n) => unusable(format!(
-                "max_participants is 1 to {MAX_PARTICIPANTS}, or null"
-            )),
-            _ => Ok(()),
+        for (key, value, most) in [
+            (
+                "max_participants",
+                settings.max_participants,
+                MAX_PARTICIPANTS,
+            ),
+            ("keep_days", settings.keep_days, MAX_KEPT_DAYS),
+        ] {
+            if value.is_some_and(|value| !(1..=most).contains(&value)) {
+                return unusable(format!("{key} is 1 to {most}, or null"));
+            }
         }
+        Ok(())
     }
 
     /// The room as it was made, unless the client thinks it is another (RFC 9110 §13.1).

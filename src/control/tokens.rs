@@ -1,25 +1,26 @@
 //! `/api/v1/tokens`: tokens for those whom a producer lets in.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::api::{Body, bearer, change_of, denied};
+use super::api::{Body, change_of};
 use super::audit::Change;
-use super::auth::{Authority, Claims, Scope, expires_in};
+use super::auth::{Authority, Caller, Claims, Scope, expires_in};
 use super::db::{self, Db, away};
 use super::openapi::{Conflict, Later, NotThere, Refusals, Unreadable};
 use crate::problem::Problem;
-use crate::room::{Role, RoomId};
+use crate::room::{Role, RoomId, TrackSource};
 
 /// Of a token that is asked for without a word of it.
 const DEFAULT_TTL_S: u32 = 12 * 3600;
@@ -80,6 +81,9 @@ struct NewToken {
     #[serde(default, deserialize_with = "short")]
     #[schema(min_length = 1, max_length = 80)]
     name: Option<String>,
+    /// What they may publish; all, where it is not there or `null`.
+    #[schema(value_type = Option<Vec<TrackSource>>)]
+    publish: Option<BTreeSet<TrackSource>>,
     /// How long it is good for, in seconds; never longer than the token it is asked for with.
     #[serde(default, deserialize_with = "seconds")]
     #[schema(minimum = 1, maximum = 31622400, default = 43200)]
@@ -132,15 +136,12 @@ struct IssuedToken {
 )]
 async fn issue(
     State(Api { authority, .. }): State<Api>,
-    headers: HeaderMap,
+    caller: Caller,
     body: Body,
 ) -> Result<Response, Problem> {
-    let token = bearer(&headers);
-    let some = authority.check_anywhere(token, Role::may_direct);
-    some.map_err(denied)?;
+    caller.directs_some()?;
     let new: NewToken = change_of(body)?;
-    let issuer = authority.check(token, &new.room, Role::may_direct);
-    let issuer = issuer.map_err(denied)?;
+    caller.directs(Some(&new.room))?;
     let ttl = Duration::from_secs(new.ttl_s.unwrap_or(DEFAULT_TTL_S).into());
     let exp = expires_in(ttl);
     let id = Uuid::now_v7().to_string();
@@ -150,7 +151,8 @@ async fn issue(
         name: new.name,
         room: Scope::Room(new.room.clone()),
         role: new.role,
-        exp: issuer.map_or(exp, |issuer| exp.min(issuer.exp)),
+        publish: new.publish,
+        exp: caller.claims().map_or(exp, |own| exp.min(own.exp)),
     };
     let token = authority.issue(&claims).ok_or_else(|| {
         let detail = "this server runs with --dev and asks nobody for a token";
@@ -182,11 +184,9 @@ async fn issue(
 async fn revoke(
     State(api): State<Api>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    caller: Caller,
 ) -> Result<StatusCode, Problem> {
-    let token = bearer(&headers);
-    let claims = api.authority.check_everywhere(token, Role::may_direct);
-    claims.map_err(denied)?;
+    caller.directs(None)?;
     let id: Uuid = id.parse().map_err(|_| {
         let detail = "no token has such an id; it is a UUID, as POST /api/v1/tokens answers it";
         Problem::new(StatusCode::NOT_FOUND, detail)

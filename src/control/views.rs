@@ -76,6 +76,8 @@ pub struct TrackView {
     pub kind: MediaKind,
     pub codec: Codec,
     pub muted: bool,
+    /// A producer muted it, or the token does not let them publish it: it reaches nobody.
+    pub withheld: bool,
     /// It crashed the program twice, which goes on without it until it is published anew.
     pub kept_out: bool,
 }
@@ -88,20 +90,14 @@ pub struct RecordingView {
     pub duration_s: f64,
     /// `recording` or `complete`
     pub state: String,
+    /// Who watches it needs a token for its room.
+    pub private: bool,
 }
 
-/// A list, in an object so that it can grow a cursor.
+/// A list that is never long.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Items<T> {
     pub items: Vec<T>,
-}
-
-/// A piece of a list.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Page<T> {
-    pub items: Vec<T>,
-    /// What `cursor` of the next page is; `null` on the last.
-    pub next: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, ToSchema)]

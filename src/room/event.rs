@@ -15,19 +15,13 @@ pub enum Command {
     /// their place again and `fresh` is not used.
     Join {
         fresh: ParticipantId,
-        session: Session,
-        identity: Option<String>,
-        name: String,
-        role: Role,
+        visitor: Visitor,
     },
     /// Someone comes to see and hear the others; with an `identity` that is already in the room,
     /// it is they.
     Attend {
         fresh: ParticipantId,
-        session: Session,
-        identity: Option<String>,
-        name: String,
-        role: Role,
+        visitor: Visitor,
     },
     /// They do not any more.
     Unattend(Session),
@@ -63,6 +57,11 @@ pub enum Command {
         participant: ParticipantId,
         sources: BTreeSet<TrackSource>,
     },
+    /// A producer calls someone otherwise, until they come back by another name.
+    Rename {
+        participant: ParticipantId,
+        name: String,
+    },
     /// What holds for the room from now on; what a program begins with, from the next broadcast on.
     Configure(Box<Settings>),
     /// All have to leave, the broadcast ends, and nobody may come any more.
@@ -88,6 +87,17 @@ pub enum Command {
     StopBroadcast,
     /// The program could not go on.
     BroadcastFailed(BroadcastId),
+}
+
+/// Who comes into a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visitor {
+    pub session: Session,
+    pub identity: Option<String>,
+    pub name: String,
+    pub role: Role,
+    /// What they may publish at most; all else of theirs reaches nobody.
+    pub publish: BTreeSet<TrackSource>,
 }
 
 /// What happened in a room, in order. Everything else learns of it from here.
@@ -117,6 +127,9 @@ pub enum Event {
     ParticipantMuted {
         participant: ParticipantId,
         sources: BTreeSet<TrackSource>,
+    },
+    ParticipantRenamed {
+        participant: ParticipantId,
     },
     /// Publishes no more, and still attends.
     PublishingEnded {

@@ -11,7 +11,7 @@ pub mod stage;
 pub mod state;
 pub mod track;
 
-pub use event::{Command, Event, Refused};
+pub use event::{Command, Event, Refused, Visitor};
 pub use id::{BroadcastId, ParticipantId, RoomId};
 pub use participant::{Participant, Presence, Role, Session, Track, TrackNumber};
 pub use stage::{Direction, FIRST_LAYOUT, Stage, Transition};

@@ -1,6 +1,7 @@
 //! Someone in a room, and whether they are here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,33 @@ pub enum Role {
     Producer,
 }
 
+/// What a role is called, and nothing else is.
+const ROLES: [(&str, Role); 4] = [
+    ("host", Role::Host),
+    ("speaker", Role::Speaker),
+    ("viewer", Role::Viewer),
+    ("producer", Role::Producer),
+];
+
+impl FromStr for Role {
+    type Err = NoSuchRole;
+
+    fn from_str(text: &str) -> Result<Self, NoSuchRole> {
+        let known = ROLES.iter().find(|(name, _)| *name == text);
+        known.map(|(_, role)| *role).ok_or(NoSuchRole)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a role is host, speaker, viewer or producer")]
+pub struct NoSuchRole;
+
 impl Role {
+    pub fn name(self) -> &'static str {
+        let known = ROLES.iter().find(|(_, role)| *role == self);
+        known.map_or("", |(name, _)| name)
+    }
+
     pub fn may_publish(self) -> bool {
         matches!(self, Role::Host | Role::Speaker)
     }
@@ -98,6 +125,8 @@ pub struct Participant {
     pub tracks: BTreeMap<TrackNumber, Track>,
     /// What of theirs a producer muted: it reaches nobody, whatever they publish.
     pub muted: BTreeSet<TrackSource>,
+    /// What they may publish; all else of theirs reaches nobody, either.
+    pub publish: BTreeSet<TrackSource>,
     /// Place in the order of the stage: who came first stands first.
     pub place: u64,
 }
@@ -105,6 +134,11 @@ pub struct Participant {
 impl Participant {
     /// Whether nothing of this track reaches the others.
     pub fn is_muted(&self, track: &Track) -> bool {
-        track.muted || self.muted.contains(&track.source)
+        track.muted || self.is_withheld(track.source)
+    }
+
+    /// Whether nothing from there reaches the others, whatever they publish.
+    pub fn is_withheld(&self, source: TrackSource) -> bool {
+        self.muted.contains(&source) || !self.publish.contains(&source)
     }
 }

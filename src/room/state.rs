@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::event::{Command, Event, Refused};
+use super::event::{Command, Event, Refused, Visitor};
 use super::id::{BroadcastId, ParticipantId, RoomId};
-use super::participant::{Participant, Presence, Role, Session};
+use super::participant::{Participant, Presence, Session};
 use super::speaker::Speakers;
 use super::stage::{Direction, MAX_SLATE_CHARS, Stage, Transition};
 use super::track::{MediaKind, TrackSource};
@@ -25,6 +25,10 @@ pub struct Settings {
     pub passthrough: bool,
     /// Whether broadcasts are recorded, where that is done at all.
     pub record: bool,
+    /// Who watches them, or what they leave behind, has to be let in.
+    pub private: bool,
+    /// How long what they leave behind is kept, if not as long as all others.
+    pub keep_for: Option<Duration>,
 }
 
 /// A room's state. Commands come in by [`Room::handle`], events go out by [`Room::poll_event`].
@@ -110,40 +114,28 @@ impl Room {
             {
                 return Err(Refused::Deleted);
             }
-            Command::Join {
-                fresh,
-                session,
-                identity,
-                name,
-                role,
-            } => {
-                if !role.may_publish() {
-                    return Err(Refused::MayNotPublish(role));
+            Command::Join { fresh, visitor } => {
+                if !visitor.role.may_publish() {
+                    return Err(Refused::MayNotPublish(visitor.role));
                 }
-                let presence = Presence::Joining(session);
-                match self.of_identity(identity.as_deref()) {
-                    Some(id) => self.take_place_again(id, session, name),
-                    None => self.take_place(fresh, presence, None, identity, name, role)?,
+                let presence = Presence::Joining(visitor.session);
+                match self.of_identity(visitor.identity.as_deref()) {
+                    Some(id) => self.take_place_again(id, visitor),
+                    None => self.take_place(fresh, presence, None, visitor)?,
                 }
             }
-            Command::Attend {
-                fresh,
-                session,
-                identity,
-                name,
-                role,
-            } => {
-                if !role.may_attend() {
-                    return Err(Refused::MayNotAttend(role));
+            Command::Attend { fresh, visitor } => {
+                if !visitor.role.may_attend() {
+                    return Err(Refused::MayNotAttend(visitor.role));
                 }
-                let known = self.of_identity(identity.as_deref());
+                let known = self.of_identity(visitor.identity.as_deref());
                 let Some(participant) = known.and_then(|id| self.participants.get_mut(&id)) else {
-                    let attending = Some(session);
+                    let attending = Some(visitor.session);
                     let presence = Presence::Attending;
-                    return self.take_place(fresh, presence, attending, identity, name, role);
+                    return self.take_place(fresh, presence, attending, visitor);
                 };
-                participant.name = name;
-                let replaced = participant.attending.replace(session);
+                participant.name = visitor.name;
+                let replaced = participant.attending.replace(visitor.session);
                 self.events.push_back(Event::ParticipantAttends {
                     participant: participant.id,
                     replaced,
@@ -163,7 +155,7 @@ impl Room {
             Command::Level { session, level } => {
                 let participant = self.of_session(session)?;
                 let id = participant.id;
-                if participant.muted.contains(&TrackSource::Microphone) {
+                if participant.is_withheld(TrackSource::Microphone) {
                     return Ok(());
                 }
                 if self.speakers.hear(id, level, now) {
@@ -273,6 +265,18 @@ impl Room {
                     if is_silent && self.speakers.forget(id) {
                         self.tell_speaker();
                     }
+                }
+            }
+            Command::Rename {
+                participant: id,
+                name,
+            } => {
+                let participant = self.participants.get_mut(&id);
+                let participant = participant.ok_or(Refused::NoSuchParticipant)?;
+                if participant.name != name {
+                    participant.name = name;
+                    let renamed = Event::ParticipantRenamed { participant: id };
+                    self.events.push_back(renamed);
                 }
             }
             Command::Configure(settings) => {
@@ -406,9 +410,7 @@ impl Room {
         id: ParticipantId,
         presence: Presence,
         attending: Option<Session>,
-        identity: Option<String>,
-        name: String,
-        role: Role,
+        visitor: Visitor,
     ) -> Result<(), Refused> {
         if self.participants.len() >= self.settings.max_participants {
             return Err(Refused::Full(self.settings.max_participants));
@@ -416,20 +418,21 @@ impl Room {
         let place = self.next_place;
         self.next_place += 1;
         let tracks = BTreeMap::new();
-        let before = identity.as_deref();
+        let before = visitor.identity.as_deref();
         let muted = before.and_then(|identity| self.muted_before.remove(identity));
         let muted = muted.unwrap_or_default();
         self.participants.insert(
             id,
             Participant {
                 id,
-                identity,
-                name,
-                role,
+                identity: visitor.identity,
+                name: visitor.name,
+                role: visitor.role,
                 presence,
                 attending,
                 tracks,
                 muted,
+                publish: visitor.publish,
                 place,
             },
         );
@@ -438,13 +441,14 @@ impl Room {
         Ok(())
     }
 
-    fn take_place_again(&mut self, id: ParticipantId, session: Session, name: String) {
+    fn take_place_again(&mut self, id: ParticipantId, visitor: Visitor) {
         let Some(participant) = self.participants.get_mut(&id) else {
             return;
         };
         let replaced = participant.presence.session();
-        participant.presence = Presence::Joining(session);
-        participant.name = name;
+        participant.presence = Presence::Joining(visitor.session);
+        participant.name = visitor.name;
+        participant.publish = visitor.publish;
         if let Some(old) = replaced {
             self.end_tracks(id, old);
         }

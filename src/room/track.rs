@@ -1,5 +1,7 @@
 //! What a participant publishes.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -26,7 +28,32 @@ pub enum TrackSource {
     ScreenAudio,
 }
 
+impl FromStr for TrackSource {
+    type Err = NoSuchSource;
+
+    fn from_str(text: &str) -> Result<Self, NoSuchSource> {
+        match text {
+            "camera" => Ok(Self::Camera),
+            "microphone" => Ok(Self::Microphone),
+            "screen" => Ok(Self::Screen),
+            "screen-audio" => Ok(Self::ScreenAudio),
+            _ => Err(NoSuchSource),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a source is camera, microphone, screen or screen-audio")]
+pub struct NoSuchSource;
+
 impl TrackSource {
+    pub const ALL: [Self; 4] = [
+        Self::Camera,
+        Self::Microphone,
+        Self::Screen,
+        Self::ScreenAudio,
+    ];
+
     pub fn of(kind: MediaKind, is_screen: bool) -> Self {
         match (kind, is_screen) {
             (MediaKind::Audio, false) => TrackSource::Microphone,

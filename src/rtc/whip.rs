@@ -6,6 +6,8 @@ pub(super) mod resource;
 mod routes;
 pub(super) mod sessions;
 
+use std::time::Duration;
+
 use super::ConnectionId;
 use super::core::Sink;
 use crate::room::{Codec, RoomId};
@@ -49,6 +51,11 @@ pub enum Refused {
     NoRoom(String),
     /// 409
     Conflict(String),
+    /// 429, with Retry-After
+    TooOften {
+        detail: String,
+        retry_after: Duration,
+    },
     /// 503, with Retry-After
     Full(String),
 }
@@ -61,6 +68,7 @@ impl Refused {
             Refused::Forbidden(detail) => (403, detail),
             Refused::NoRoom(detail) => (404, detail),
             Refused::Conflict(detail) => (409, detail),
+            Refused::TooOften { detail, .. } => (429, detail),
             Refused::Full(detail) => (503, detail),
         }
     }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::open_room::{OpenRoom, Visitor};
+use super::open_room::OpenRoom;
 use super::publisher::Publisher;
 use super::rooms::{NotOpened, Rooms};
 use crate::control::auth::{Authority, Claims, Denied};
 use crate::control::bans::Bans;
-use crate::room::{Command, ParticipantId, Refused as RoomRefused, Role, RoomId, Session};
+use crate::control::origin::Pace;
+use crate::room::{
+    Command, ParticipantId, Refused as RoomRefused, Role, RoomId, Session, TrackSource, Visitor,
+};
 use crate::rtc::ConnectionId;
 use crate::rtc::core::verdict::Verdict;
 use crate::rtc::roster::Roster;
@@ -24,6 +27,8 @@ pub struct Door {
     pub rooms: Arc<Rooms>,
     pub authority: Authority,
     pub bans: Arc<Bans>,
+    /// Of joins, of one room.
+    pub pace: Option<Pace<RoomId>>,
 }
 
 impl Door {
@@ -33,8 +38,10 @@ impl Door {
         bearer: Option<&str>,
         allowed: fn(Role) -> bool,
     ) -> Result<Option<Claims>, Refused> {
-        self.authority
-            .check(bearer, room, allowed)
+        let caller = self.authority.identify(bearer);
+        caller
+            .check(room, allowed)
+            .map(|claims| claims.cloned())
             .map_err(|denied| match denied {
                 Denied::NoToken | Denied::BadToken(_) => Refused::Unauthorized(denied.to_string()),
                 Denied::OtherRoom | Denied::RoleMayNot(_) => Refused::Forbidden(denied.to_string()),
@@ -61,6 +68,7 @@ impl Door {
         name: Option<String>,
         identity: Option<String>,
     ) -> Visitor {
+        let publish = claims.as_ref().and_then(|claims| claims.publish.clone());
         let (identity, name, role) = match claims {
             Some(Claims {
                 sub: Some(sub),
@@ -82,7 +90,16 @@ impl Door {
             identity: identity.map(|identity| identity.chars().take(MAX_NAME_CHARS).collect()),
             name: shown.take(MAX_NAME_CHARS).collect(),
             role,
+            publish: publish.unwrap_or(TrackSource::ALL.into()),
         }
+    }
+
+    fn check_pace(&self, room: &RoomId) -> Result<(), Refused> {
+        let taken = self.pace.as_ref().map_or(Ok(()), |pace| pace.take(room));
+        taken.map_err(|retry_after| Refused::TooOften {
+            detail: format!("too many join this room: wait {} s", retry_after.as_secs()),
+            retry_after,
+        })
     }
 
     fn check_ban(&self, room: &RoomId, visitor: &Visitor) -> Result<(), Refused> {
@@ -125,6 +142,7 @@ impl Admission for Door {
         let claims = self.claims(&request.room, request.bearer, Role::may_publish)?;
         let visitor = self.visitor(claims, request.name, request.identity);
         self.check_ban(&request.room, &visitor)?;
+        self.check_pace(&request.room)?;
         let room = self.open_room(&request.room)?;
         let session = visitor.session;
         let routes = room.join(visitor).map_err(refused)?;
@@ -160,6 +178,7 @@ impl Stage for Door {
         let claims = self.claims(&request.room, request.token, Role::may_attend)?;
         let visitor = self.visitor(claims, request.name, request.identity);
         self.check_ban(&request.room, &visitor)?;
+        self.check_pace(&request.room)?;
         let room = self.open_room(&request.room)?;
         let session = visitor.session;
         let participant = room.attend(visitor).map_err(refused)?;

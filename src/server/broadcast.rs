@@ -18,7 +18,7 @@ use super::tools::Tools;
 use crate::control::events::Happened;
 use crate::hls::{self, ClosedSegment, Live};
 use crate::program::{self, Program};
-use crate::room::{BroadcastId, Command};
+use crate::room::{self, BroadcastId, Command};
 use crate::rtc::roster;
 use crate::vod;
 
@@ -35,8 +35,13 @@ pub struct Broadcast {
 }
 
 impl Broadcast {
-    /// With `records`, into a recording where the server makes any.
-    pub fn start(id: BroadcastId, records: bool, room: Arc<OpenRoom>, tools: &Arc<Tools>) -> Self {
+    /// Into a recording, where the server makes any and the room's settings say so.
+    pub fn start(
+        id: BroadcastId,
+        settings_of_room: &room::Settings,
+        room: Arc<OpenRoom>,
+        tools: &Arc<Tools>,
+    ) -> Self {
         let started_at = Utc::now();
         let epoch = program::Epoch::for_start_now(tools.program.segment);
         let ladder = &tools.program.ladder;
@@ -46,12 +51,14 @@ impl Broadcast {
             epoch.wall.into(),
             settings::hls_renditions(ladder),
         ));
-        let archive = tools.archive.as_ref().filter(|_| records);
+        let archive = tools.archive.as_ref().filter(|_| settings_of_room.record);
         let recorder = archive.map(|archive| {
             archive.record(vod::RecordingInfo {
                 id,
                 room: room.id().clone(),
                 started_at,
+                private: settings_of_room.private,
+                keep_for: settings_of_room.keep_for,
                 renditions: settings::vod_renditions(ladder),
             })
         });

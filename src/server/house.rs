@@ -13,7 +13,7 @@ use crate::control::rooms::{MadeRoom, MadeRooms, RoomSettings};
 use crate::control::views::{BroadcastView, ParticipantView, PreviewView, RecordingView, RoomView};
 use crate::room::{self, BroadcastId, Command, Direction, ParticipantId, Refused, RoomId};
 use crate::rtc::Rtc;
-use crate::vod::Archive;
+use crate::vod::{self, Archive};
 
 pub struct House {
     pub rooms: Arc<Rooms>,
@@ -160,13 +160,18 @@ impl api::House for House {
             .stop_broadcast()
     }
 
-    fn recordings(&self) -> Answer<'_, Vec<RecordingView>> {
-        Box::pin(async {
+    fn recordings(
+        &self,
+        cursor: Option<BroadcastId>,
+        most: usize,
+    ) -> Answer<'_, Vec<RecordingView>> {
+        Box::pin(async move {
             match &self.archive {
                 None => Ok(Vec::new()),
                 Some(archive) => {
-                    let list = archive.list().await.map_err(|e| e.to_string())?;
-                    Ok(list.into_iter().map(recording).collect())
+                    let list = archive.list(cursor, most).await;
+                    let list = list.map_err(|e| e.to_string())?.into_iter();
+                    Ok(list.map(|summary| self.shown(summary)).collect())
                 }
             }
         })
@@ -178,7 +183,7 @@ impl api::House for House {
                 None => Ok(None),
                 Some(archive) => {
                     let found = archive.find(id).await.map_err(|e| e.to_string())?;
-                    Ok(found.map(recording))
+                    Ok(found.map(|summary| self.shown(summary)))
                 }
             }
         })
@@ -214,12 +219,17 @@ fn unused(id: &RoomId, made: &MadeRoom, defaults: &room::Settings) -> RoomView {
     }
 }
 
-fn recording(summary: crate::vod::Summary) -> RecordingView {
-    RecordingView {
-        id: summary.id,
-        room: summary.room,
-        started_at: summary.started_at,
-        duration_s: summary.duration.as_secs_f64(),
-        state: summary.state.to_string(),
+impl House {
+    fn shown(&self, summary: vod::Summary) -> RecordingView {
+        let made = self.made.find(&summary.room);
+        let is_private = made.is_some_and(|made| made.settings.private);
+        RecordingView {
+            private: summary.private || is_private,
+            id: summary.id,
+            room: summary.room,
+            started_at: summary.started_at,
+            duration_s: summary.duration.as_secs_f64(),
+            state: summary.state.to_string(),
+        }
     }
 }

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tower_http::add_extension::AddExtension;
 use tracing::{debug, warn};
 
+use super::gate::Gated;
 use crate::control::core::address::Peer;
-use crate::hls::Front;
 
 /// A client that has not sent its request's head by then is cut off (slowloris).
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 const DRAIN_FOR: Duration = Duration::from_secs(2);
 
 /// Serves until `shutdown`, then lets open requests end.
-pub async fn serve(listener: TcpListener, front: Front, shutdown: CancellationToken) {
+pub async fn serve(listener: TcpListener, front: Gated, shutdown: CancellationToken) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut builder = auto::Builder::new(TokioExecutor::new());

@@ -2,13 +2,14 @@
 //!
 //! [`serve`] is the way in. Then [`rooms`] (all rooms), [`open_room`] (one of them), `room_state` (what it holds),
 //! `composition` (what of it a program shows), [`broadcast`] (its program on the way to the audience), `preview` (what a producer sees before), `realtime` (to who plays it by WHEP), [`admission`] (publishers on the way
-//! in), `costs` (whether one more broadcast fits), [`settings`] (the table's settings onto each part's own), [`meter`] and [`http`].
+//! in), `gate` (the audience), `schedule` (what starts by itself), `costs` (whether one more broadcast fits), [`settings`] (the table's settings onto each part's own), [`meter`] and [`http`].
 
 mod admission;
 mod broadcast;
 mod composition;
 mod costs;
 mod failures;
+mod gate;
 mod house;
 mod http;
 mod meter;
@@ -20,6 +21,7 @@ mod realtime;
 mod recordings;
 mod room_state;
 mod rooms;
+mod schedule;
 mod serve;
 mod settings;
 mod token;

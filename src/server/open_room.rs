@@ -24,7 +24,7 @@ use crate::hls::Live;
 use crate::program::InputId;
 use crate::room::{
     self, BroadcastId, Command, Direction, Event, Participant, ParticipantId, Presence, Refused,
-    Role, Room, RoomId, Session, TrackNumber, TrackSource,
+    Room, RoomId, Session, TrackNumber, TrackSource, Visitor,
 };
 use crate::rtc::ConnectionId;
 use crate::rtc::core::verdict::Verdict;
@@ -34,14 +34,6 @@ use crate::rtc::session::Said;
 
 /// Messages of the room that a slow session has not read yet.
 const MAX_SAID: usize = 64;
-
-/// Who comes into a room.
-pub struct Visitor {
-    pub session: Session,
-    pub identity: Option<String>,
-    pub name: String,
-    pub role: Role,
-}
 
 pub struct OpenRoom {
     id: RoomId,
@@ -87,12 +79,7 @@ impl OpenRoom {
 
     /// Lets someone in. The receiver says where their tracks go, from now to the end.
     pub fn join(self: &Arc<Self>, visitor: Visitor) -> Result<watch::Receiver<Routes>, Refused> {
-        let Visitor {
-            session,
-            identity,
-            name,
-            role,
-        } = visitor;
+        let session = visitor.session;
         let mut state = self.lock();
         let (routes, receiver) = watch::channel(Routes::default());
         let connection = Connection {
@@ -103,13 +90,7 @@ impl OpenRoom {
         };
         state.connections.insert(session, connection);
         let fresh = ParticipantId(Uuid::new_v4());
-        let command = Command::Join {
-            fresh,
-            session,
-            identity,
-            name,
-            role,
-        };
+        let command = Command::Join { fresh, visitor };
         let joined = self.carry_out(&mut state, command);
         if joined.is_err() {
             state.connections.remove(&session);
@@ -122,10 +103,7 @@ impl OpenRoom {
         let session = visitor.session;
         let command = Command::Attend {
             fresh: ParticipantId(Uuid::new_v4()),
-            session,
-            identity: visitor.identity,
-            name: visitor.name,
-            role: visitor.role,
+            visitor,
         };
         let mut state = self.lock();
         self.carry_out(&mut state, command)?;
@@ -450,8 +428,8 @@ impl OpenRoom {
                 Event::BroadcastStarted(id) => {
                     self.tools.costs.begin(Costly::Broadcast(id));
                     state.refused = None;
-                    let records = state.room.settings().record;
-                    let broadcast = Broadcast::start(id, records, self.clone(), &self.tools);
+                    let settings = state.room.settings();
+                    let broadcast = Broadcast::start(id, settings, self.clone(), &self.tools);
                     state.live = Some(broadcast.live());
                     state.ended_at = None;
                     state.broadcast = Some(broadcast);
@@ -472,6 +450,7 @@ impl OpenRoom {
                 }
                 Event::ParticipantJoined { .. }
                 | Event::ParticipantMuted { .. }
+                | Event::ParticipantRenamed { .. }
                 | Event::ParticipantAttends { .. }
                 | Event::PublishingEnded { .. }
                 | Event::SpeakerChanged(_)

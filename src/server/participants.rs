@@ -60,6 +60,7 @@ pub fn view(participant: &Participant, on_stage: bool) -> ParticipantView {
                 kind: track.kind,
                 codec: track.codec,
                 muted: track.muted,
+                withheld: participant.is_withheld(track.source),
                 kept_out: track.kept_out,
             })
             .collect(),

@@ -6,8 +6,9 @@ use chrono::Utc;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::room::BroadcastId;
+use crate::room::{BroadcastId, RoomId};
 use crate::vod::Archive;
+use crate::vod::archive::COMPLETE;
 
 /// The storage may be away at the start.
 const RECOVER_EVERY: Duration = Duration::from_secs(30);
@@ -16,28 +17,43 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 /// The gauges follow so fast.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 
-/// Runs until it is dropped. `keep_for` of zero keeps recordings for ever.
-pub async fn keep(archive: Archive, keep_for: Duration) {
+/// Runs until it is dropped. `keep_for` of zero keeps recordings for ever, unless their room says otherwise.
+///
+/// Of those that are `untold` of, `completed` is called once they are complete.
+pub async fn keep(
+    archive: Archive,
+    keep_for: Duration,
+    untold: Vec<(RoomId, BroadcastId)>,
+    completed: impl Fn(&RoomId, BroadcastId),
+) {
     tokio::join!(
-        recover(&archive),
+        recover(&archive, untold, completed),
         expire(&archive, keep_for),
         measure(&archive)
     );
 }
 
-async fn recover(archive: &Archive) {
+async fn recover(
+    archive: &Archive,
+    untold: Vec<(RoomId, BroadcastId)>,
+    completed: impl Fn(&RoomId, BroadcastId),
+) {
     // Ids sort by time: those of this process are later.
     let started = BroadcastId(Uuid::now_v7());
     while let Err(error) = archive.recover(started).await {
         warn!(%error, "recordings that were cut off wait for their storage");
         tokio::time::sleep(RECOVER_EVERY).await;
     }
+    for (room, id) in untold {
+        match archive.find(id).await {
+            Ok(Some(found)) if found.state == COMPLETE => completed(&room, id),
+            Ok(_) => {}
+            Err(error) => warn!(%error, recording = %id, "nobody is told that it is complete"),
+        }
+    }
 }
 
 async fn expire(archive: &Archive, keep_for: Duration) {
-    if keep_for.is_zero() {
-        return;
-    }
     let mut ticks = tokio::time::interval(EXPIRE_EVERY);
     loop {
         ticks.tick().await;
@@ -45,7 +61,7 @@ async fn expire(archive: &Archive, keep_for: Duration) {
             Ok(0) => {}
             Ok(deleted) => info!(
                 deleted,
-                "old recordings are deleted, as recording.keep_for says"
+                "old recordings are deleted, as recording.keep_for or their rooms say"
             ),
             Err(error) => warn!(%error, "old recordings are not deleted"),
         }

@@ -88,7 +88,7 @@ impl State {
                     source: track.source,
                     info: connection.tracks.get(number)?.clone(),
                     muted: participant.is_muted(track),
-                    is_withheld: participant.muted.contains(&track.source),
+                    is_withheld: participant.is_withheld(track.source),
                     connection: id,
                     players: connection.players.get(number).copied().unwrap_or(0)
                         + usize::from(self.is_small_in_program((session?, *number))),
@@ -101,7 +101,10 @@ impl State {
                 is_publishing: session.is_some(),
                 is_away: matches!(participant.presence, Presence::Away { .. }),
                 is_on_stage: self.room.stage().is_on(participant.id),
-                muted: participant.muted.iter().copied().collect(),
+                muted: TrackSource::ALL
+                    .into_iter()
+                    .filter(|source| participant.is_withheld(*source))
+                    .collect(),
                 tracks: tracks.collect(),
             }
         };

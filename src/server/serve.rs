@@ -18,24 +18,27 @@ use tracing::{info, warn};
 use super::admission::Door;
 use super::costs::Costs;
 use super::failures::Failures;
+use super::gate::{Gate, Gated};
 use super::house::House;
 use super::rooms::Rooms;
 use super::tools::Tools;
-use super::{http, settings};
+use super::{http, schedule, settings};
 use crate::config::{Config, LogFormat};
 use crate::control::audit::{Audit, put_down};
 use crate::control::auth::Authority;
 use crate::control::bans::Bans;
+use crate::control::caller::identify;
 use crate::control::db::Db;
-use crate::control::events::News;
-use crate::control::origin::{self, Limit, Proxies};
+use crate::control::events::{Happened, News};
+use crate::control::issuer::Issuer;
+use crate::control::origin::{self, Limit, Pace, Proxies};
 use crate::control::rooms::MadeRooms;
 use crate::control::tokens::Revocations;
-use crate::control::webhooks::Webhooks;
+use crate::control::webhooks::{Webhooks, settle};
 use crate::problem::Problem;
 use crate::program::ProgramSettings;
 use crate::program::core::wire::Abilities;
-use crate::room::Codec;
+use crate::room::{Codec, RoomId};
 use crate::{control, hls, program, rtc, vod, web};
 
 /// On SIGTERM, broadcasts have this long to get into their recordings. What is not there by then
@@ -64,7 +67,7 @@ pub struct ServeArgs {
 /// Runs until SIGTERM or SIGINT. The first one ends broadcasts, finishes uploads, then returns;
 /// a second one leaves at once.
 pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
-    let (config, authority) = resolve(&arguments)?;
+    let (config, authority, issuer) = resolve(&arguments)?;
     start_log(&config)?;
     let metrics = crate::metrics::install().context("metrics cannot be started")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -87,10 +90,11 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         // On one's own machine, receivers are there too.
         let allow_private = arguments.dev || config.webhooks.allow_private_addresses;
         let proxies = Proxies::new(&config.http.trusted_proxies);
-        let audit = Audit::new(db.clone(), authority.clone(), proxies.clone());
+        let audit = Audit::new(db.clone(), proxies.clone());
         let bans = Arc::new(Bans::open(db.clone()).await?);
         let webhooks = Webhooks::start(db.clone(), &news, allow_private).await?;
         let revocations = Revocations::open(db.clone(), &authority).await?;
+        control::keys::load(&db, &authority).await?;
         let made = Arc::new(MadeRooms::open(db.clone()).await?);
         let defaults = settings::room(&config, layouts.clone());
         let tools = Arc::new(Tools {
@@ -111,8 +115,18 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let rooms = Rooms::new(tools);
         let keeping = tokio::spawn(rooms.clone().keep());
         let metering = tokio::spawn(super::meter::keep(rtc.clone()));
+        if let Some(issuer) = issuer {
+            tokio::spawn(issuer.keep(reqwest::Client::new()));
+        }
         if let Some(archive) = archive.clone() {
-            tokio::spawn(super::recordings::keep(archive, config.recording.keep_for));
+            let (untold, news) = (webhooks.untold().to_vec(), news.clone());
+            let completed = move |room: &RoomId, recording| {
+                news.tell(room, Happened::RecordingCompleted { recording });
+            };
+            let keep_for = config.recording.keep_for;
+            tokio::spawn(super::recordings::keep(
+                archive, keep_for, untold, completed,
+            ));
         }
 
         let house = Arc::new(House {
@@ -128,25 +142,34 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             rooms: rooms.clone(),
             authority: authority.clone(),
             bans: bans.clone(),
+            pace: Pace::new(if arguments.dev {
+                0
+            } else {
+                config.http.room_joins_per_minute
+            }),
         });
+        let gate = Arc::new(Gate {
+            made: made.clone(),
+            authority: authority.clone(),
+        });
+        let starting = tokio::spawn(schedule::keep(house.clone(), made.clone()));
         let whip = settings::whip(&config, codecs);
         let session = settings::session(&config);
-        let api = control::api::routes(house.clone(), authority.clone())
-            .merge(control::rooms::routes(
-                house.clone(),
-                made,
-                bans.clone(),
-                authority.clone(),
-            ))
-            .merge(control::moderation::routes(house, bans, authority.clone()))
-            .merge(control::events::routes(news.clone(), authority.clone()))
-            .merge(control::webhooks::api::routes(
-                webhooks.clone(),
-                authority.clone(),
-            ))
+        let api = control::api::routes(house.clone())
+            .merge(control::rooms::routes(house.clone(), made, bans.clone()))
+            .merge(control::moderation::routes(house.clone(), bans))
+            .merge(control::recordings::routes(house))
+            .merge(control::events::routes(news.clone()))
+            .merge(control::webhooks::api::routes(webhooks.clone()))
             .merge(control::tokens::routes(authority.clone(), revocations))
+            .merge(control::keys::routes(authority.clone(), db.clone()))
             .merge(control::audit::routes(audit.clone()))
-            .layer(axum::middleware::from_fn_with_state(audit, put_down));
+            .layer(axum::middleware::from_fn_with_state(
+                webhooks.clone(),
+                settle,
+            ))
+            .layer(axum::middleware::from_fn_with_state(audit, put_down))
+            .layer(axum::middleware::from_fn_with_state(authority, identify));
         let limited = |per_minute: u32, counts, router: Router| {
             let per_minute = if arguments.dev { 0 } else { per_minute };
             match Limit::new(per_minute, counts, proxies.clone()) {
@@ -159,6 +182,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             .merge(rtc::whep::routes(door.clone(), rtc.clone(), whip.clone()))
             .merge(rtc::session::routes(door, rtc.clone(), session));
         let described = control::openapi::described(api, &layouts);
+        let shelf = archive.map(|archive| vod::routes(archive, gate.of_recordings()));
         let router = Router::new()
             .merge(limited(config.http.joins_per_minute, origin::joins, doors))
             .merge(limited(
@@ -166,7 +190,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
                 origin::calls,
                 described,
             ))
-            .merge(archive.map(vod::routes).unwrap_or_default())
+            .merge(shelf.unwrap_or_default())
             .merge(web::routes())
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(|| async { "ok\n" }))
@@ -179,7 +203,8 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let stop_http = CancellationToken::new();
         let origin = hls::Origin::new(rooms.clone(), config.hls.max_waiting);
         let front = hls::Front::new(origin, router);
-        let serving = tokio::spawn(http::serve(listener, front, stop_http.clone()));
+        let gated = Gated::new(gate, front);
+        let serving = tokio::spawn(http::serve(listener, gated, stop_http.clone()));
 
         announce(address, arguments.dev);
         let testing = tokio::spawn(test_addresses(rtc.clone(), arguments.dev));
@@ -196,6 +221,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             warn!("not all recordings are finished; the next start finishes them");
         }
         rtc.shutdown();
+        starting.abort();
         keeping.abort();
         metering.abort();
         testing.abort();
@@ -209,7 +235,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
     })
 }
 
-fn resolve(arguments: &ServeArgs) -> anyhow::Result<(Config, Authority)> {
+fn resolve(arguments: &ServeArgs) -> anyhow::Result<(Config, Authority, Option<Arc<Issuer>>)> {
     let mut config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     if arguments.dev {
         for (flag, address) in [("--http", arguments.http), ("--rtc", arguments.rtc)] {
@@ -228,17 +254,19 @@ fn resolve(arguments: &ServeArgs) -> anyhow::Result<(Config, Authority)> {
     if let Some(dir) = &arguments.data {
         config.data.dir = dir.clone();
     }
+    let issuer = settings::issuer(&config)?;
     let authority = if arguments.dev {
         Authority::Everybody
     } else {
-        Authority::with_secrets(&config.auth.secret, &config.auth.previous_secret).context(
+        let (secret, previous) = (&config.auth.secret, &config.auth.previous_secret);
+        Authority::with_secrets(secret, previous, issuer.clone()).context(
             "no secret is set, so nobody could be told from anybody. Set one of 32 characters or more:\n  \
              export AMPHI_AUTH_SECRET=$(openssl rand -hex 32)\n\
              (or auth.secret in the file given with --config), then make tokens with `amphi token`.\n\
              To try Amphi on this machine alone: amphi serve --dev",
         )?
     };
-    Ok((config, authority))
+    Ok((config, authority, issuer))
 }
 
 /// What publishers may send. An encoder that does not work here is replaced by one that does.

@@ -2,16 +2,21 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 
 use crate::config::Config;
+use crate::control::issuer::{Issuer, IssuerSettings};
 use crate::control::rooms::{Begins, RoomSettings};
 use crate::program::core::files::Files;
 use crate::program::core::ladder::Ladder;
 use crate::program::core::layout;
 use crate::room::Codec;
 use crate::{hls, program, room, rtc, vod};
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Chatter of crates that says nothing to an operator: rtc-dtls warns 18 times a handshake.
 const QUIET: &str = "rtc_dtls=error,rtc_srtp=error,turn_server_proto=error,stun_proto=off";
@@ -30,6 +35,8 @@ pub fn room(config: &Config, layouts: Vec<String>) -> room::Settings {
         transition: room::Transition::default(),
         passthrough: config.program.passthrough,
         record: true,
+        private: false,
+        keep_for: None,
     }
 }
 
@@ -46,7 +53,30 @@ pub fn of_room(all: &room::Settings, made: &RoomSettings) -> room::Settings {
         transition: made.transition,
         passthrough: made.passthrough.unwrap_or(all.passthrough),
         record: made.record,
+        private: made.private,
+        keep_for: made.keep_days.map(|days| DAY * u32::from(days)),
     }
+}
+
+/// Who else makes tokens, if anybody.
+pub fn issuer(config: &Config) -> anyhow::Result<Option<Arc<Issuer>>> {
+    let auth = &config.auth;
+    if auth.jwks_url.is_empty() {
+        return Ok(None);
+    }
+    for (key, value) in [("issuer", &auth.issuer), ("audience", &auth.audience)] {
+        if value.is_empty() {
+            anyhow::bail!(
+                "auth.jwks_url is set, and auth.{key} is not: without it, tokens that were made for others would be good here"
+            );
+        }
+    }
+    Ok(Some(Arc::new(Issuer::new(IssuerSettings {
+        jwks_url: auth.jwks_url.parse().context("auth.jwks_url")?,
+        issuer: auth.issuer.clone(),
+        audience: auth.audience.clone(),
+        claims_prefix: auth.claims_prefix.clone(),
+    }))))
 }
 
 pub fn rtc(config: &Config, dev: bool) -> anyhow::Result<rtc::Settings> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures::{StreamExt, TryStreamExt, future, stream};
 use tracing::{info, warn};
 
 use super::core::manifest::{Manifest, RecordingInfo, State};
@@ -15,8 +16,11 @@ use super::spool::Spool;
 use super::store::{Error, Settings, SpoolSettings, Store};
 use crate::room::{BroadcastId, RoomId};
 
-/// The newest are listed; older ones are found by their id.
-const MAX_LISTED: usize = 200;
+/// The state of a recording that is all there.
+pub const COMPLETE: &str = "complete";
+
+/// Of manifests, where storage is far away.
+const READ_AT_ONCE: usize = 16;
 
 #[derive(Clone)]
 pub struct Archive {
@@ -65,6 +69,7 @@ pub struct Summary {
     pub started_at: DateTime<Utc>,
     pub duration: Duration,
     pub state: &'static str,
+    pub private: bool,
 }
 
 impl Archive {
@@ -103,15 +108,17 @@ impl Archive {
         Ok(deleted)
     }
 
-    /// The newest first.
-    pub async fn list(&self) -> Result<Vec<Summary>, Error> {
-        let mut found = Vec::new();
-        for id in self.store.ids().await?.into_iter().take(MAX_LISTED) {
-            if let Some(summary) = self.find(id).await? {
-                found.push(summary);
-            }
-        }
-        Ok(found)
+    /// The newest first, from behind one.
+    pub async fn list(
+        &self,
+        cursor: Option<BroadcastId>,
+        most: usize,
+    ) -> Result<Vec<Summary>, Error> {
+        let ids = self.store.ids().await?.into_iter();
+        let ids = ids.filter(|id| cursor.is_none_or(|cursor| *id < cursor));
+        let found = stream::iter(ids).map(|id| self.find(id));
+        let found = found.buffered(READ_AT_ONCE).try_filter_map(future::ok);
+        found.take(most).try_collect().await
     }
 
     pub async fn find(&self, id: BroadcastId) -> Result<Option<Summary>, Error> {
@@ -185,8 +192,9 @@ fn summary(manifest: Manifest) -> Summary {
         duration: manifest.duration(),
         state: match manifest.state {
             State::Recording => "recording",
-            State::Complete => "complete",
+            State::Complete => COMPLETE,
         },
+        private: manifest.private,
         room: manifest.room,
     }
 }

@@ -16,6 +16,6 @@ pub mod store;
 
 pub use archive::{Archive, Backlog, Summary};
 pub use core::manifest::{RecordingInfo, RenditionInfo, RenditionKind};
-pub use origin::routes;
+pub use origin::{Gate, routes};
 pub use recorder::{Recorder, Segment};
 pub use store::{Error, FinishSettings, Settings, SpoolSettings, Store, StoreLocation};

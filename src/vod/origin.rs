@@ -1,5 +1,7 @@
 //! `/vod/{recording}/…`: playlists written from the manifest, segments passed on from the storage.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -21,19 +23,29 @@ const FOR_A_WHILE: &str = "public, max-age=60";
 /// While it is recorded, a playlist grows with each segment.
 const SHORTLY: &str = "public, max-age=1";
 
-pub fn routes(archive: Archive) -> Router {
+/// Whether who comes with these headers may watch a recording.
+pub type Gate = Arc<dyn Fn(&Manifest, &HeaderMap) -> Result<(), Problem> + Send + Sync>;
+
+#[derive(Clone)]
+struct Shelf {
+    archive: Archive,
+    gate: Gate,
+}
+
+pub fn routes(archive: Archive, gate: Gate) -> Router {
     Router::new()
         .route("/vod/{recording}/index.m3u8", get(multivariant))
         .route("/vod/{recording}/{file}", get(made))
         .route("/vod/{recording}/{rendition}/{file}", get(below_rendition))
-        .with_state(archive)
+        .with_state(Shelf { archive, gate })
 }
 
 async fn multivariant(
-    State(archive): State<Archive>,
+    State(shelf): State<Shelf>,
     Path(recording): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let manifest = find(&archive, &recording).await?;
+    let manifest = shelf.find(&recording, &headers).await?;
     if !manifest.is_playable() {
         return Err(not_found(
             "this recording has no segment yet; try again in some seconds",
@@ -46,11 +58,11 @@ async fn multivariant(
 }
 
 async fn below_rendition(
-    State(archive): State<Archive>,
+    State(shelf): State<Shelf>,
     Path((recording, rendition, name)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let manifest = find(&archive, &recording).await?;
+    let manifest = shelf.find(&recording, &headers).await?;
     let rendition = manifest
         .renditions
         .iter()
@@ -83,7 +95,7 @@ async fn below_rendition(
     } else {
         "video/mp4"
     };
-    super::file::answer(&archive.store, &path, kind, FOR_EVER, &headers)
+    super::file::answer(&shelf.archive.store, &path, kind, FOR_EVER, &headers)
         .await
         .map_err(away)?
         .map(for_every_origin)
@@ -92,11 +104,11 @@ async fn below_rendition(
 
 /// recording.mp4 and what else was made after the end.
 async fn made(
-    State(archive): State<Archive>,
+    State(shelf): State<Shelf>,
     Path((recording, name)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let manifest = find(&archive, &recording).await?;
+    let manifest = shelf.find(&recording, &headers).await?;
     if !is_made(&name) {
         return Err(not_found(
             "a recording has index.m3u8, recording.mp4, poster.jpg and thumbnails.vtt",
@@ -122,22 +134,28 @@ async fn made(
         _ => "image/jpeg",
     };
     let path = file(manifest.id, &name);
-    super::file::answer(&archive.store, &path, content_type, FOR_A_WHILE, &headers)
-        .await
-        .map_err(away)?
-        .map(for_every_origin)
-        .ok_or_else(|| not_found(&format!("this recording has no {name}; play index.m3u8")))
+    super::file::answer(
+        &shelf.archive.store,
+        &path,
+        content_type,
+        FOR_A_WHILE,
+        &headers,
+    )
+    .await
+    .map_err(away)?
+    .map(for_every_origin)
+    .ok_or_else(|| not_found(&format!("this recording has no {name}; play index.m3u8")))
 }
 
-async fn find(archive: &Archive, recording: &str) -> Result<Manifest, Problem> {
-    let unknown = || not_found("there is no such recording; GET /api/v1/recordings lists them");
-    let id: BroadcastId = recording.parse().map_err(|_| unknown())?;
-    archive
-        .store
-        .manifest(id)
-        .await
-        .map_err(away)?
-        .ok_or_else(unknown)
+impl Shelf {
+    async fn find(&self, recording: &str, headers: &HeaderMap) -> Result<Manifest, Problem> {
+        let unknown = || not_found("there is no such recording; GET /api/v1/recordings lists them");
+        let id: BroadcastId = recording.parse().map_err(|_| unknown())?;
+        let found = self.archive.store.manifest(id).await.map_err(away)?;
+        let manifest = found.ok_or_else(unknown)?;
+        (self.gate)(&manifest, headers)?;
+        Ok(manifest)
+    }
 }
 
 fn playlist_answer(manifest: &Manifest, text: String) -> Response {

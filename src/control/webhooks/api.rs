@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -19,37 +20,34 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::{MAX_WEBHOOKS, Webhook, Webhooks};
-use crate::control::api::{Body, bearer, change_of, denied, fresh, room_id};
+use crate::control::api::{Body, change_of, fresh, readable};
 use crate::control::audit::Change;
-use crate::control::auth::Authority;
+use crate::control::auth::Caller;
+use crate::control::caller::room_id;
 use crate::control::db::away;
 use crate::control::events::Happened;
 use crate::control::openapi::{Later, NotThere, Refusals, Unreadable};
-use crate::control::views::{Items, Page};
+use crate::control::paging::{Limit, Page};
+use crate::control::views::Items;
 use crate::problem::Problem;
-use crate::room::{Role, RoomId};
+use crate::room::RoomId;
 
 /// As long as HMAC-SHA256's output; the standard asks for 24 to 64.
 const SECRET_BYTES: usize = 32;
 const MAX_URL_LEN: usize = 2000;
-const PAGE: i64 = 100;
 
 #[derive(Clone)]
 struct Api {
     webhooks: Arc<Webhooks>,
-    authority: Authority,
 }
 
-pub fn routes(webhooks: Arc<Webhooks>, authority: Authority) -> OpenApiRouter {
+pub fn routes(webhooks: Arc<Webhooks>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list, create))
         .routes(routes!(show, change, remove))
         .routes(routes!(pending))
         .routes(routes!(replay))
-        .with_state(Api {
-            webhooks,
-            authority,
-        })
+        .with_state(Api { webhooks })
 }
 
 /// Who is told of what
@@ -153,6 +151,10 @@ struct After {
     /// `next` of the page before.
     #[param(pattern = "^[0-9]{1,15}$")]
     cursor: Option<String>,
+    /// How many at most.
+    #[serde(default)]
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
+    limit: Limit,
 }
 
 fn cursor_of(text: &str) -> Option<i64> {
@@ -171,11 +173,11 @@ fn cursor_of(text: &str) -> Option<i64> {
 async fn list(
     State(api): State<Api>,
     Query(of): Query<OfRoom>,
-    headers: HeaderMap,
+    caller: Caller,
 ) -> Result<Response, Problem> {
-    api.may_somewhere(&headers)?;
+    caller.directs_some()?;
     let room = of.room.as_deref().map(room_id).transpose()?;
-    api.may(&headers, room.as_ref())?;
+    caller.directs(room.as_ref())?;
     let all = api.webhooks.all();
     let is_meant = |webhook: &&Arc<Webhook>| room.is_none() || webhook.room == room;
     let items = all.iter().filter(is_meant);
@@ -196,14 +198,10 @@ async fn list(
     request_body = NewWebhook,
     responses((status = 201, body = CreatedWebhook), Refusals, Unreadable, Later)
 )]
-async fn create(
-    State(api): State<Api>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    api.may_somewhere(&headers)?;
+async fn create(State(api): State<Api>, caller: Caller, body: Body) -> Result<Response, Problem> {
+    caller.directs_some()?;
     let new: NewWebhook = change_of(body)?;
-    api.may(&headers, new.room.as_ref())?;
+    caller.directs(new.room.as_ref())?;
     let webhooks = &api.webhooks;
     if webhooks.all().len() >= MAX_WEBHOOKS {
         let detail = format!("there are {MAX_WEBHOOKS} webhooks already; delete one first");
@@ -243,9 +241,9 @@ async fn create(
 async fn show(
     State(api): State<Api>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    caller: Caller,
 ) -> Result<Response, Problem> {
-    let webhook = api.webhook(&headers, &id)?;
+    let webhook = api.webhook(&caller, &id)?;
     Ok(fresh(WebhookView::from(&*webhook)))
 }
 
@@ -261,10 +259,10 @@ async fn show(
 async fn change(
     State(api): State<Api>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    caller: Caller,
     body: Body,
 ) -> Result<Response, Problem> {
-    let webhook = api.webhook(&headers, &id)?;
+    let webhook = api.webhook(&caller, &id)?;
     let change: WebhookChange = change_of(body)?;
     let mut changed = (*webhook).clone();
     if let Some(url) = change.url {
@@ -295,9 +293,9 @@ async fn change(
 async fn remove(
     State(api): State<Api>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    caller: Caller,
 ) -> Result<Response, Problem> {
-    let webhook = api.webhook(&headers, &id)?;
+    let webhook = api.webhook(&caller, &id)?;
     let webhooks = &api.webhooks;
     let removed = webhooks.store.remove(webhook.id).await;
     removed.map_err(away)?;
@@ -317,10 +315,11 @@ async fn remove(
 async fn pending(
     State(api): State<Api>,
     Path(id): Path<String>,
-    Query(After { cursor }): Query<After>,
-    headers: HeaderMap,
+    caller: Caller,
+    after: Result<Query<After>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let webhook = api.webhook(&headers, &id)?;
+    let webhook = api.webhook(&caller, &id)?;
+    let After { cursor, limit } = readable(after)?;
     let after = match cursor.as_deref().map(cursor_of) {
         None => 0,
         Some(Some(after)) => after,
@@ -330,14 +329,11 @@ async fn pending(
         }
     };
     let store = &api.webhooks.store;
-    let found = store.pending(webhook.id, after, PAGE).await;
-    let found = found.map_err(away)?;
-    let is_more = found.len() as i64 == PAGE;
-    let next = found
-        .last()
-        .filter(|_| is_more)
-        .map(|last| last.event.to_string());
-    let items = found.into_iter().map(|pending| DeliveryView {
+    let found = store
+        .pending(webhook.id, after, limit.and_one() as i64)
+        .await;
+    let page = Page::of(found.map_err(away)?, limit, |last| last.event.to_string());
+    Ok(fresh(page.map(|pending| DeliveryView {
         due_at: (pending.state == "waiting").then_some(pending.due_at),
         id: pending.id,
         room: pending.room,
@@ -346,11 +342,7 @@ async fn pending(
         state: pending.state,
         attempts: pending.attempts,
         error: pending.error,
-    });
-    Ok(fresh(Page {
-        items: items.collect(),
-        next,
-    }))
+    })))
 }
 
 /// Sends again, at once: what waits, what was given up, and what was taken since a time
@@ -365,10 +357,10 @@ async fn pending(
 async fn replay(
     State(api): State<Api>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    caller: Caller,
     body: Body,
 ) -> Result<Response, Problem> {
-    let webhook = api.webhook(&headers, &id)?;
+    let webhook = api.webhook(&caller, &id)?;
     let Replay { since } = change_of(body)?;
     let webhooks = &api.webhooks;
     let replayed = webhooks.store.replay(&webhook, since).await;
@@ -379,31 +371,14 @@ async fn replay(
 }
 
 impl Api {
-    /// Who directs a room may be told of it; who directs all, of all.
-    fn may(&self, headers: &HeaderMap, room: Option<&RoomId>) -> Result<(), Problem> {
-        let token = bearer(headers);
-        let claims = match room {
-            Some(room) => self.authority.check(token, room, Role::may_direct),
-            None => self.authority.check_everywhere(token, Role::may_direct),
-        };
-        claims.map(drop).map_err(denied)
-    }
-
-    /// Who may direct nothing learns nothing of what there is.
-    fn may_somewhere(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let token = bearer(headers);
-        let claims = self.authority.check_anywhere(token, Role::may_direct);
-        claims.map(drop).map_err(denied)
-    }
-
-    fn webhook(&self, headers: &HeaderMap, id: &str) -> Result<Arc<Webhook>, Problem> {
-        self.may_somewhere(headers)?;
+    fn webhook(&self, caller: &Caller, id: &str) -> Result<Arc<Webhook>, Problem> {
+        caller.directs_some()?;
         let found = id.parse().ok().and_then(|id| self.webhooks.find(id));
         let webhook = found.ok_or_else(|| {
             let detail = "there is no such webhook; GET /api/v1/webhooks lists them";
             Problem::new(StatusCode::NOT_FOUND, detail)
         })?;
-        self.may(headers, webhook.room.as_ref())?;
+        caller.directs(webhook.room.as_ref())?;
         Ok(webhook)
     }
 

@@ -3,8 +3,9 @@
 //! [`store`] keeps who asked and what they are still to be told; [`outbox`] puts down what happens;
 //! [`deliver`] sends it, again and again; [`api`] is how it is asked for.
 //!
-//! An event is on its way once it is in the database: a room never waits for that, and a server that
-//! dies goes on where it was. Events of one room are taken in order, each at least once.
+//! An event is on its way once it is in the database: a room never waits for that, but who commands by the
+//! API is answered after it ([`settle`]). A server that dies goes on where it was, and the next one tells what
+//! ended with it. Events of one room are taken in order, each at least once.
 
 pub mod api;
 mod deliver;
@@ -13,22 +14,48 @@ mod store;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
 use chrono::{DateTime, Utc};
-use tokio::sync::Notify;
+use http::Method;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 use url::Url;
 use uuid::Uuid;
 
 use self::deliver::Courier;
-use self::store::Store;
+use self::store::{Lasting, Store};
 use super::db::Db;
 use super::events::{Happened, News};
-use crate::room::RoomId;
+use crate::room::{BroadcastId, RoomId};
 
 /// More are refused: each is told of every event.
 const MAX_WEBHOOKS: usize = 200;
+
+/// A command whose events are not put down by then is answered all the same.
+const SETTLE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Around routes: who commands is answered when what came of it is put down.
+pub async fn settle(
+    State(webhooks): State<Arc<Webhooks>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_command = !matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    );
+    let response = next.run(request).await;
+    if is_command && response.status().is_success() {
+        webhooks.settled().await;
+    }
+    response
+}
 
 /// Who asked to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +88,11 @@ pub struct Webhooks {
     known: RwLock<BTreeMap<Uuid, Known>>,
     senders: TaskTracker,
     stop: CancellationToken,
+    news: Arc<News>,
+    /// All news up to this number are in the database.
+    put_down: watch::Sender<u64>,
+    /// Broadcasts of a server before that may have left a recording that nobody was told of.
+    untold: Vec<(RoomId, BroadcastId)>,
 }
 
 struct Known {
@@ -76,8 +108,15 @@ impl Webhooks {
         news: &Arc<News>,
         allow_private_addresses: bool,
     ) -> anyhow::Result<Arc<Self>> {
+        let store = Store::new(db).await?;
+        let open = store.still_open().await?;
+        let recordings = open.iter().filter(|one| one.what == Lasting::Recording);
+        let untold = recordings.filter_map(|one| Some((one.room.clone(), one.id.parse().ok()?)));
         let webhooks = Arc::new(Self {
-            store: Store::new(db).await?,
+            untold: untold.collect(),
+            news: news.clone(),
+            put_down: watch::Sender::default(),
+            store,
             courier: Courier::new(allow_private_addresses)?,
             known: RwLock::default(),
             senders: TaskTracker::new(),
@@ -88,7 +127,28 @@ impl Webhooks {
         }
         let outbox = outbox::keep(webhooks.clone(), news.reader());
         webhooks.senders.spawn(outbox);
+        for one in &open {
+            if let Some(happened) = outbox::end_of(one) {
+                news.tell(&one.room, happened);
+            }
+        }
         Ok(webhooks)
+    }
+
+    /// Broadcasts of a server before whose recordings nobody was told of: `recording.completed` is due once
+    /// they are.
+    pub fn untold(&self) -> &[(RoomId, BroadcastId)] {
+        &self.untold
+    }
+
+    /// Waits until what happened so far outlives the server.
+    async fn settled(&self) {
+        let newest = self.news.newest();
+        let mut put_down = self.put_down.subscribe();
+        let settled = put_down.wait_for(|number| *number >= newest);
+        if tokio::time::timeout(SETTLE_WITHIN, settled).await.is_err() {
+            warn!("the database is slow: what happens is not yet put down for webhooks");
+        }
     }
 
     /// Puts down what was told until `News::close`, and sends no more. What was not taken by then is

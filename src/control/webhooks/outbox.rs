@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 
-use super::store::Letter;
+use super::store::{Lasting, Letter, Turn};
 use super::{Webhooks, kind};
-use crate::control::events::{Read, Reader, Told};
+use crate::control::events::{Happened, Read, Reader, Told};
 
 /// While the database is away.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -35,18 +35,21 @@ pub async fn keep(webhooks: Arc<Webhooks>, mut reader: Reader) {
             }
             Some(Read::Events(events)) => {
                 let told = events.iter().map(|(_, told)| told);
-                let letters: Vec<_> = told.filter_map(|told| letter(&webhooks, told)).collect();
-                if !letters.is_empty() {
-                    post(&webhooks, &letters).await;
+                let letters = told.clone().filter_map(|told| letter(&webhooks, told));
+                let letters: Vec<_> = letters.collect();
+                let turns: Vec<_> = told.flat_map(|told| turns(told)).collect();
+                if !letters.is_empty() || !turns.is_empty() {
+                    post(&webhooks, &letters, &turns).await;
                 }
             }
         }
+        webhooks.put_down.send_replace(reader.number());
     }
 }
 
-async fn post(webhooks: &Webhooks, letters: &[Letter]) {
+async fn post(webhooks: &Webhooks, letters: &[Letter], turns: &[Turn]) {
     let mut last_tries = 0;
-    while let Err(error) = webhooks.store.post(letters).await {
+    while let Err(error) = webhooks.store.post(letters, turns).await {
         if webhooks.stop.is_cancelled() {
             last_tries += 1;
         }
@@ -78,4 +81,46 @@ fn letter(webhooks: &Webhooks, told: &Told) -> Option<Letter> {
         body,
         to,
     })
+}
+
+/// What of all that lasts begins or ends with it.
+fn turns(told: &Told) -> Vec<Turn> {
+    let turn = |what, id: &dyn ToString, begins| Turn {
+        what,
+        id: id.to_string(),
+        room: told.room.clone(),
+        begins,
+    };
+    match &told.happened {
+        Happened::ParticipantJoined { participant, .. } => {
+            vec![turn(Lasting::Participant, participant, true)]
+        }
+        Happened::ParticipantLeft { participant } => {
+            vec![turn(Lasting::Participant, participant, false)]
+        }
+        Happened::BroadcastStarted { broadcast } => vec![
+            turn(Lasting::Broadcast, broadcast, true),
+            turn(Lasting::Recording, broadcast, true),
+        ],
+        Happened::BroadcastStopped { broadcast } => {
+            vec![turn(Lasting::Broadcast, broadcast, false)]
+        }
+        Happened::RecordingCompleted { recording } => {
+            vec![turn(Lasting::Recording, recording, false)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The event that ends it, for a server that finds it open. `None` of a recording: it may yet be completed.
+pub fn end_of(turn: &Turn) -> Option<Happened> {
+    match turn.what {
+        Lasting::Participant => Some(Happened::ParticipantLeft {
+            participant: turn.id.parse().ok()?,
+        }),
+        Lasting::Broadcast => Some(Happened::BroadcastStopped {
+            broadcast: turn.id.parse().ok()?,
+        }),
+        Lasting::Recording => None,
+    }
 }

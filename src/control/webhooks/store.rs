@@ -27,6 +27,34 @@ pub struct Letter {
     pub to: Vec<Uuid>,
 }
 
+/// What lasts from one event to another. The names are the database's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasting {
+    Participant,
+    Broadcast,
+    Recording,
+}
+
+impl Lasting {
+    const ALL: [Self; 3] = [Self::Participant, Self::Broadcast, Self::Recording];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Participant => "participant",
+            Self::Broadcast => "broadcast",
+            Self::Recording => "recording",
+        }
+    }
+}
+
+/// Something that began, or ended.
+pub struct Turn {
+    pub what: Lasting,
+    pub id: String,
+    pub room: RoomId,
+    pub begins: bool,
+}
+
 /// One event that is due to one webhook.
 pub struct Delivery {
     pub event: i64,
@@ -127,10 +155,28 @@ impl Store {
     }
 
     /// All of them or none.
-    pub async fn post(&self, letters: &[Letter]) -> Done<()> {
+    pub async fn post(&self, letters: &[Letter], turns: &[Turn]) -> Done<()> {
         let mut next = self.next.lock().await;
         let (mut number, now) = (*next, db::now_ms());
         let mut all = self.db.pool.begin().await?;
+        for turn in turns {
+            let statement = match turn.begins {
+                true => {
+                    "INSERT INTO still_open (kind, id, room, since_ms) VALUES ($1, $2, $3, $4)
+                     ON CONFLICT (kind, id) DO NOTHING"
+                }
+                false => {
+                    "DELETE FROM still_open WHERE kind = $1 AND id = $2 AND room = $3 AND since_ms <= $4"
+                }
+            };
+            sqlx::query(statement)
+                .bind(turn.what.name())
+                .bind(turn.id.clone())
+                .bind(turn.room.to_string())
+                .bind(now)
+                .execute(&mut *all)
+                .await?;
+        }
         for letter in letters {
             sqlx::query(
                 "INSERT INTO events (number, id, room, type, at_ms, body)
@@ -162,6 +208,28 @@ impl Store {
         all.commit().await?;
         *next = number;
         Ok(())
+    }
+
+    /// What began and has not ended, in order.
+    pub async fn still_open(&self) -> Done<Vec<Turn>> {
+        let rows = sqlx::query("SELECT kind, id, room FROM still_open ORDER BY since_ms, id")
+            .fetch_all(&self.db.pool)
+            .await?;
+        let mut open = Vec::new();
+        for row in &rows {
+            let kind: String = row.try_get("kind")?;
+            let what = Lasting::ALL.into_iter().find(|what| what.name() == kind);
+            let room: String = row.try_get("room")?;
+            if let (Some(what), Ok(room)) = (what, room.parse()) {
+                open.push(Turn {
+                    what,
+                    id: row.try_get("id")?,
+                    room,
+                    begins: false,
+                });
+            }
+        }
+        Ok(open)
     }
 
     /// The first that waits of each room, where it is due: what is behind it waits for it.
@@ -308,6 +376,8 @@ impl Store {
         let before = db::now_ms() - KEPT_DAYS * 24 * 3600 * 1000;
         let mut all = self.db.pool.begin().await?;
         for statement in [
+            // Of a broadcast that was not recorded.
+            "DELETE FROM still_open WHERE kind = 'recording' AND since_ms < $1",
             "DELETE FROM deliveries WHERE state = 'dead'
              AND event IN (SELECT number FROM events WHERE at_ms < $1)",
             "DELETE FROM events WHERE at_ms < $1

@@ -22,6 +22,8 @@ fn room() -> Room {
         transition: Transition::default(),
         passthrough: false,
         record: true,
+        private: false,
+        keep_for: None,
     };
     Room::new("demo".parse().expect("a good name"), settings)
 }
@@ -37,10 +39,13 @@ fn broadcast(n: u64) -> BroadcastId {
 fn join(n: u64, identity: Option<&str>) -> Command {
     Command::Join {
         fresh: participant(n),
-        session: Session(n),
-        identity: identity.map(str::to_owned),
-        name: format!("guest {n}"),
-        role: Role::Speaker,
+        visitor: Visitor {
+            session: Session(n),
+            identity: identity.map(str::to_owned),
+            name: format!("guest {n}"),
+            role: Role::Speaker,
+            publish: TrackSource::ALL.into(),
+        },
     }
 }
 
@@ -237,10 +242,13 @@ fn refusals() {
     let (mut room, now) = (room(), Instant::now());
     let viewer = Command::Join {
         fresh: participant(1),
-        session: Session(1),
-        identity: None,
-        name: String::new(),
-        role: Role::Viewer,
+        visitor: Visitor {
+            session: Session(1),
+            identity: None,
+            name: String::new(),
+            role: Role::Viewer,
+            publish: TrackSource::ALL.into(),
+        },
     };
     assert_eq!(
         room.handle(viewer, now),
@@ -286,8 +294,8 @@ proptest! {
         let connections = script.len() as u64;
         let goodbyes = (0..connections).map(|n| Command::Left(Session(n)));
         for (nth, mut command) in script.into_iter().chain(goodbyes).enumerate() {
-            if let Command::Join { fresh, session, .. } = &mut command {
-                (*fresh, *session) = (participant(nth as u64), Session(nth as u64));
+            if let Command::Join { fresh, visitor } = &mut command {
+                (*fresh, visitor.session) = (participant(nth as u64), Session(nth as u64));
             }
             now += Duration::from_secs(1);
             let _ = room.handle(command, now);
@@ -536,10 +544,13 @@ fn who_is_muted_is_not_heard_whatever_they_publish_and_after_they_came_back() {
     assert!(room.participants().is_empty());
     let again = Command::Join {
         fresh: participant(1),
-        session: Session(3),
-        identity: Some("ada".to_owned()),
-        name: "Ada".to_owned(),
-        role: Role::Speaker,
+        visitor: Visitor {
+            session: Session(3),
+            identity: Some("ada".to_owned()),
+            name: "Ada".to_owned(),
+            role: Role::Speaker,
+            publish: TrackSource::ALL.into(),
+        },
     };
     room.handle(again, now).expect("comes back");
     assert_eq!(loud(&mut room, 3), None);

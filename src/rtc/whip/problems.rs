@@ -59,6 +59,11 @@ pub fn refused(refused: Refused) -> Problem {
         Refused::Forbidden(detail) => Problem::new(StatusCode::FORBIDDEN, detail),
         Refused::NoRoom(detail) => Problem::new(StatusCode::NOT_FOUND, detail),
         Refused::Conflict(detail) => Problem::new(StatusCode::CONFLICT, detail),
+        Refused::TooOften {
+            detail,
+            retry_after,
+        } => Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)
+            .with_header(header::RETRY_AFTER, retry_after.as_secs().into()),
         Refused::Full(detail) => try_later(detail),
     }
 }

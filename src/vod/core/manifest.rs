@@ -13,6 +13,10 @@ pub struct RecordingInfo {
     pub id: BroadcastId,
     pub room: RoomId,
     pub started_at: DateTime<Utc>,
+    /// Who watches it has to be let in.
+    pub private: bool,
+    /// How long it is kept, if not as long as all others.
+    pub keep_for: Option<Duration>,
     pub renditions: Vec<RenditionInfo>,
 }
 
@@ -53,6 +57,10 @@ pub struct Manifest {
     pub room: RoomId,
     pub state: State,
     pub started_at: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub private: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_for_s: Option<u64>,
     pub renditions: Vec<RecordedRendition>,
     #[serde(default)]
     pub film: Film,
@@ -120,6 +128,8 @@ impl Manifest {
             room: info.room,
             state: State::Recording,
             started_at: info.started_at,
+            private: info.private,
+            keep_for_s: info.keep_for.map(|kept| kept.as_secs()),
             renditions: renditions.collect(),
             film: Film::Pending,
         }

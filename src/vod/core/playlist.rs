@@ -157,6 +157,8 @@ mod tests {
             id: BroadcastId(Uuid::nil()),
             room: "demo".parse().expect("a name"),
             started_at: DateTime::<Utc>::UNIX_EPOCH,
+            private: false,
+            keep_for: None,
             renditions: vec![
                 rendition("720p", video),
                 rendition("audio", RenditionKind::Audio),
