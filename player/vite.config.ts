@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import { type Plugin, defineConfig } from "vite";
 
-const pages = ["", "publish", "watch", "embed", "vod", "missing"];
+const pages = ["", "publish", "watch", "embed", "vod", "api", "missing"];
 const dist = resolve(import.meta.dirname, "dist");
 
 export default defineConfig({
@@ -28,7 +28,7 @@ export default defineConfig({
   server: {
     // `npm run dev` beside `amphi serve --dev`.
     proxy: Object.fromEntries(
-      ["/api", "/whip", "/live", "^/vod/[^/]+/."].map((path) => [path, "http://127.0.0.1:8080"]),
+      ["/api/", "/with/", "/whip", "/live", "^/vod/[^/]+/."].map((path) => [path, "http://127.0.0.1:8080"]),
     ),
   },
   test: { environment: "node", include: ["**/*.test.ts"] },

@@ -23,6 +23,7 @@ struct Pages;
 pub fn routes() -> Router {
     Router::new()
         .route("/", get(|headers| page(Page::Home, headers)))
+        .route("/api", get(|headers| page(Page::Api, headers)))
         .route("/publish/{room}", get(publish))
         .route("/watch/{room}", get(watch))
         .route("/embed/{room}", get(embed))
@@ -98,6 +99,7 @@ enum Page {
     Watch,
     Embed,
     Vod,
+    Api,
     Missing,
 }
 
@@ -109,6 +111,7 @@ impl Page {
             Page::Watch => "watch/index.html",
             Page::Embed => "embed/index.html",
             Page::Vod => "vod/index.html",
+            Page::Api => "api/index.html",
             Page::Missing => "missing/index.html",
         }
     }

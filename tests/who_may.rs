@@ -73,6 +73,7 @@ const TABLE: &[(&str, &str, Who)] = &[
     ("GET", "/api/v1/keys", DirectorsEverywhere),
     ("POST", "/api/v1/keys", DirectorsEverywhere),
     ("DELETE", "/api/v1/keys/{id}", DirectorsEverywhere),
+    ("DELETE", "/api/v1/people/{identity}", DirectorsEverywhere),
     ("GET", "/api/v1/audit", DirectorsEverywhere),
     ("GET", "/api/v1/audit?room={room}", Directors),
     ("GET", "/api/v1/audit/export", DirectorsEverywhere),

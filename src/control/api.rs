@@ -210,6 +210,7 @@ async fn stop(State(api): State<Api>, Directed(room): Directed) -> Result<Respon
 /// What is not named stays as it is.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"layout": "spotlight", "transition": "animate", "slate": null}))]
 struct ProgramChange {
     layout: Option<String>,
     transition: Option<Transition>,
@@ -226,6 +227,7 @@ struct ProgramChange {
 /// What would be another than in the program now.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"layout": "presentation", "slate": "Back in five minutes"}))]
 struct PreviewChange {
     layout: Option<String>,
     #[serde(default, deserialize_with = "named")]
@@ -240,6 +242,7 @@ struct PreviewChange {
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"on_stage": true, "place": 0, "name": "Ada", "muted": ["microphone"]}))]
 struct ParticipantChange {
     on_stage: Option<bool>,
     /// In the order of the stage; 0 is the first.

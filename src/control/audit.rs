@@ -41,6 +41,8 @@ const MAX_TEXT_CHARS: usize = 200;
 #[derive(Debug, Clone, Default)]
 pub struct Change {
     room: Option<RoomId>,
+    /// Instead of what the path names.
+    about: Option<&'static str>,
     before: Option<Value>,
     after: Option<Value>,
 }
@@ -52,6 +54,12 @@ impl Change {
             room,
             ..Self::default()
         }
+    }
+
+    /// Where the path names what is not to be put down.
+    pub fn about(mut self, target: &'static str) -> Self {
+        self.about = Some(target);
+        self
     }
 
     pub fn from(mut self, before: impl Serialize) -> Self {
@@ -223,7 +231,7 @@ pub async fn put_down(
         address: address.map(|address| address.to_string()),
         action: format!("{method} {}", path.as_str()),
         room: room.or_else(|| change.room.map(String::from)),
-        target,
+        target: change.about.map(str::to_owned).or(target),
         status: response.status().as_u16(),
         before: change.before,
         after: change.after,

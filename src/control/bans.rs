@@ -73,6 +73,18 @@ impl Bans {
         Ok(())
     }
 
+    /// In how many bans it stood.
+    pub async fn forget_name(&self, identity: &str) -> Result<u64, sqlx::Error> {
+        let forgotten = sqlx::query("UPDATE bans SET name = '' WHERE identity = $1")
+            .bind(identity.to_owned())
+            .execute(&self.db.pool)
+            .await?;
+        let mut banned = self.banned.write().unwrap_or_else(PoisonError::into_inner);
+        let theirs = banned.values_mut().filter(|ban| ban.identity == identity);
+        theirs.for_each(|ban| ban.name.clear());
+        Ok(forgotten.rows_affected())
+    }
+
     /// Whether there was one.
     pub async fn lift(&self, room: &RoomId, identity: &str) -> Result<bool, sqlx::Error> {
         sqlx::query("DELETE FROM bans WHERE room = $1 AND identity = $2")

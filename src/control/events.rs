@@ -42,6 +42,8 @@ pub enum Happened {
     #[serde(rename = "participant.joined")]
     ParticipantJoined {
         participant: ParticipantId,
+        /// What they are known by over several visits: the `sub` of their token.
+        identity: Option<String>,
         name: Option<String>,
         role: Option<Role>,
     },
@@ -66,7 +68,14 @@ pub enum Happened {
     #[serde(rename = "participant.renamed")]
     ParticipantRenamed {
         participant: ParticipantId,
+        identity: Option<String>,
         name: Option<String>,
+    },
+    /// What they publish arrives badly; `null` once it does well again.
+    #[serde(rename = "participant.quality")]
+    ParticipantQuality {
+        participant: ParticipantId,
+        trouble: Option<Trouble>,
     },
     #[serde(rename = "track.started")]
     TrackStarted {
@@ -124,6 +133,16 @@ pub enum Happened {
     RecordingCompleted { recording: BroadcastId },
 }
 
+/// Why what somebody publishes arrives badly
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Trouble {
+    /// One packet of twenty, or more, is lost for good.
+    Loss,
+    /// A round trip takes 600 ms or more.
+    Delay,
+}
+
 impl Happened {
     /// All values of `type`.
     pub const TYPES: &[&str] = &[
@@ -134,6 +153,7 @@ impl Happened {
         "participant.removed",
         "participant.muted",
         "participant.renamed",
+        "participant.quality",
         "track.started",
         "track.muted",
         "track.kept_out",
@@ -158,6 +178,7 @@ impl Happened {
         Some(match event.clone() {
             Event::ParticipantJoined { participant } => Self::ParticipantJoined {
                 participant,
+                identity: who(participant).and_then(|one| one.identity.clone()),
                 name: who(participant).map(|one| one.name.clone()),
                 role: who(participant).map(|one| one.role),
             },
@@ -178,6 +199,7 @@ impl Happened {
             },
             Event::ParticipantRenamed { participant } => Self::ParticipantRenamed {
                 participant,
+                identity: who(participant).and_then(|one| one.identity.clone()),
                 name: who(participant).map(|one| one.name.clone()),
             },
             Event::TrackStarted {
@@ -238,7 +260,7 @@ impl Happened {
 }
 
 /// One entry.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Told {
     pub at: DateTime<Utc>,
     pub room: RoomId,
@@ -297,6 +319,29 @@ impl News {
     /// The number of what was told last.
     pub fn newest(&self) -> u64 {
         self.journal().newest()
+    }
+
+    /// Whoever comes back does not learn this name any more.
+    pub fn forget(&self, forgotten: &str) {
+        for told in self.journal().iter_mut() {
+            let is_them = match &told.happened {
+                Happened::ParticipantJoined { identity, .. }
+                | Happened::ParticipantRenamed { identity, .. } => {
+                    identity.as_deref() == Some(forgotten)
+                }
+                _ => false,
+            };
+            if !is_them {
+                continue;
+            }
+            let mut masked = Told::clone(told);
+            if let Happened::ParticipantJoined { identity, name, .. }
+            | Happened::ParticipantRenamed { identity, name, .. } = &mut masked.happened
+            {
+                (*identity, *name) = (None, None);
+            }
+            *told = Arc::new(masked);
+        }
     }
 
     /// Ends all streams; their clients come back to the next server.
@@ -496,6 +541,24 @@ mod tests {
     use utoipa::PartialSchema;
 
     use super::*;
+
+    #[test]
+    fn who_is_forgotten_is_not_in_memory_either() {
+        let (news, room) = (News::default(), "show".parse().expect("a name"));
+        let joins = |identity: &str| Happened::ParticipantJoined {
+            participant: ParticipantId(uuid::Uuid::nil()),
+            identity: Some(identity.to_owned()),
+            name: Some(identity.to_uppercase()),
+            role: None,
+        };
+        news.tell(&room, joins("ada"));
+        news.tell(&room, joins("bob"));
+        news.forget("ada");
+        let told = news.journal().after(0, 9).expect("all of it");
+        let told: Vec<_> = told.iter().map(|(_, told)| format!("{told:?}")).collect();
+        assert!(!told[0].contains("ada") && !told[0].contains("ADA"));
+        assert!(told[1].contains("bob") && told[1].contains("BOB"));
+    }
 
     #[test]
     fn all_types_are_listed() {

@@ -4,7 +4,8 @@
 //! who asks), then [`api`] (the routes), [`rooms`] (those that were made), [`recordings`], [`views`] (what
 //! they answer, in pages of [`paging`]), [`openapi`] (what describes them), [`events`] (what happens, as it happens) and [`webhooks`] (the same,
 //! sent to who asked). [`moderation`] is who has to leave, and [`bans`] who may not come back; [`audit`] is what
-//! was commanded, [`origin`] where requests come from and how often. [`db`] is what outlives the server; [`core`] what is decided without I/O.
+//! was commanded, [`idempotency`] how it is carried out once, [`people`] how someone is forgotten, [`origin`]
+//! where requests come from and how often. [`db`] is what outlives the server; [`core`] what is decided without I/O.
 
 pub mod api;
 pub mod audit;
@@ -14,6 +15,7 @@ pub mod caller;
 pub mod core;
 pub mod db;
 pub mod events;
+pub mod idempotency;
 pub mod issuer;
 pub mod keys;
 pub mod moderation;
@@ -21,6 +23,7 @@ pub mod openapi;
 pub mod origin;
 pub mod paging;
 pub mod participants;
+pub mod people;
 pub mod recordings;
 pub mod rooms;
 pub mod tokens;

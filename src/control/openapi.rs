@@ -18,14 +18,22 @@ pub const PROBLEM: &str = "application/problem+json";
     info(
         title = "Amphi",
         description = "Rooms, who is in them, the program that their audience sees, and its recordings. \
-                       Every refusal is a problem (RFC 9457) whose `detail` says what to do.",
+                       Every refusal is a problem (RFC 9457) whose `detail` says what to do.\n\n\
+                       Send a token, or an API key, as `Authorization: Bearer`; `amphi token` makes the first. \
+                       A server that runs with --dev asks for none.\n\n\
+                       Lists come in pages: `next` of one is `cursor` of the one that follows.\n\n\
+                       A POST with an `Idempotency-Key` of your choice is carried out once: sent again within \
+                       a day, with the same token and body, it is answered as the first time.\n\n\
+                       A private room is watched at `/with/{token}/live/{room}/index.m3u8`, its recordings at \
+                       `/with/{token}/vod/{recording}/index.m3u8`, in every player: all that playlists name lies \
+                       below. Players that send headers may send the token as such instead.",
     ),
     tags(
         (name = "rooms", description = "Who is where, and how well"),
         (name = "program", description = "What the audience sees"),
         (name = "recordings", description = "What was broadcast"),
         (name = "events", description = "What happens, as it happens"),
-        (name = "tokens", description = "Who is let in"),
+        (name = "tokens", description = "Who is let in, for how long, and with what"),
         (name = "audit", description = "What was commanded, and by whom"),
         (name = "webhooks", description = "The same, sent to who asked for it"),
     ),

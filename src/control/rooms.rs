@@ -35,6 +35,7 @@ const MAX_KEPT_DAYS: u16 = 36_500;
 /// What a room is like. What is not named is as here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(example = json!({"layout": "side-by-side", "transition": "cut", "private": false, "keep_days": 30}))]
 pub struct RoomSettings {
     /// How its programs are arranged at first.
     #[schema(default = "grid")]

@@ -70,6 +70,7 @@ impl Revocations {
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"room": "demo", "role": "speaker", "identity": "ada@example.org", "name": "Ada"}))]
 struct NewToken {
     room: RoomId,
     role: Role,

@@ -60,6 +60,9 @@ pub struct PreviewView {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ParticipantView {
     pub id: ParticipantId,
+    /// What they are known by over several visits: the `sub` of their token, or `guest:` and what their
+    /// page chose.
+    pub identity: Option<String>,
     pub name: String,
     pub role: Role,
     /// `attending`, `joining`, `connected`, `away` or `left`

@@ -1,31 +1,84 @@
 //! Samples the connections into metrics: how well the paths to all participants are.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 
+use super::rooms::Rooms;
+use crate::control::events::{Happened, News, Trouble};
 use crate::metrics as name;
 use crate::rtc::core::connection::ConnectionStats;
 use crate::rtc::core::ice::Transport;
+use crate::rtc::core::quality::{self, Measured, Quality};
 use crate::rtc::{ConnectionId, Rtc};
 
-const EVERY: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(5);
 
 const DIRECTION: &str = "direction";
 const RECEIVED: &str = "received";
 const SENT: &str = "sent";
 
-/// Samples for ever.
-pub async fn keep(rtc: Rtc) {
+/// Samples for ever, and warns of who publishes badly.
+pub async fn keep(rtc: Rtc, rooms: Arc<Rooms>, news: Arc<News>) {
     let mut last = HashMap::new();
+    let mut qualities = HashMap::new();
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         let survey = rtc.survey().await;
         count(&survey);
+        warn(&survey, &last, &mut qualities, &rooms, &news);
         last = sample(survey, &last);
+    }
+}
+
+fn warn(
+    survey: &[(ConnectionId, ConnectionStats)],
+    last: &HashMap<ConnectionId, Counted>,
+    qualities: &mut HashMap<ConnectionId, Quality>,
+    rooms: &Rooms,
+    news: &News,
+) {
+    let survey: HashMap<_, _> = survey.iter().map(|(id, stats)| (*id, stats)).collect();
+    qualities.retain(|id, _| survey.contains_key(id));
+    for room in rooms.all() {
+        for (participant, id) in room.publishers() {
+            // What was counted before tells what is new.
+            let (Some(now), Some(before)) = (survey.get(&id), last.get(&id)) else {
+                continue;
+            };
+            let measured = Measured {
+                loss: loss(now, before),
+                round_trip: now.round_trip,
+            };
+            if let Some(trouble) = qualities.entry(id).or_default().see(&measured) {
+                let trouble = trouble.map(|trouble| match trouble {
+                    quality::Trouble::Loss => Trouble::Loss,
+                    quality::Trouble::Delay => Trouble::Delay,
+                });
+                let changed = Happened::ParticipantQuality {
+                    participant,
+                    trouble,
+                };
+                news.tell(room.id(), changed);
+            }
+        }
+    }
+}
+
+/// Of what a publisher sent since, that no retransmission brought.
+fn loss(now: &ConnectionStats, before: &Counted) -> f64 {
+    let sum = |of: &dyn Fn(&Totals) -> u64| before.received.iter().map(of).sum::<u64>();
+    let packets = now.tracks.iter().map(|track| track.packets).sum::<u64>();
+    let gone = now.tracks.iter().map(|track| track.abandoned).sum::<u64>();
+    let packets = packets.saturating_sub(sum(&|t| t.packets));
+    let gone = gone.saturating_sub(sum(&|t| t.abandoned));
+    match packets + gone {
+        0 => 0.0,
+        all => gone as f64 / all as f64,
     }
 }
 
@@ -54,6 +107,7 @@ struct Totals {
     packets: u64,
     bytes: u64,
     lost: u64,
+    abandoned: u64,
     resent: u64,
     nacks: u64,
     key_frames: u64,
@@ -78,6 +132,7 @@ fn sample(
             packets: track.packets,
             bytes: track.bytes,
             lost: track.lost,
+            abandoned: track.abandoned,
             resent: 0,
             nacks: track.nacks_sent,
             key_frames: track.plis_sent,
@@ -86,6 +141,7 @@ fn sample(
             packets: slot.packets,
             bytes: slot.bytes,
             lost: u64::from(slot.lost),
+            abandoned: 0,
             resent: slot.resent,
             nacks: slot.nacks,
             key_frames: slot.key_frames_wanted,

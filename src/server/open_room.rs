@@ -325,6 +325,17 @@ impl OpenRoom {
         }
     }
 
+    /// Who publishes, and by which connection.
+    pub fn publishers(&self) -> Vec<(ParticipantId, ConnectionId)> {
+        let state = self.lock();
+        let participants = state.room.participants().into_iter();
+        let by = |one: &Participant| {
+            let connection = state.connections.get(&one.presence.session()?)?;
+            Some((one.id, connection.id?))
+        };
+        participants.filter_map(by).collect()
+    }
+
     pub fn request_key_frame(&self, bus: Bus, input: InputId) {
         let state = self.lock();
         let composition = state.composition(bus);

@@ -43,6 +43,7 @@ pub async fn detail(
 pub fn view(participant: &Participant, on_stage: bool) -> ParticipantView {
     ParticipantView {
         id: participant.id,
+        identity: participant.identity.clone(),
         name: participant.name.clone(),
         role: participant.role,
         presence: match participant.presence {
@@ -70,6 +71,7 @@ pub fn view(participant: &Participant, on_stage: bool) -> ParticipantView {
 fn gone(failed: &Failed) -> ParticipantView {
     ParticipantView {
         id: failed.participant,
+        identity: None,
         name: failed.name.clone(),
         role: failed.role,
         presence: "left",

@@ -30,6 +30,7 @@ use crate::control::bans::Bans;
 use crate::control::caller::identify;
 use crate::control::db::Db;
 use crate::control::events::{Happened, News};
+use crate::control::idempotency::{Idempotency, once};
 use crate::control::issuer::Issuer;
 use crate::control::origin::{self, Limit, Pace, Proxies};
 use crate::control::rooms::MadeRooms;
@@ -95,6 +96,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let webhooks = Webhooks::start(db.clone(), &news, allow_private).await?;
         let revocations = Revocations::open(db.clone(), &authority).await?;
         control::keys::load(&db, &authority).await?;
+        let idempotency = Idempotency::open(db.clone()).await?;
         let made = Arc::new(MadeRooms::open(db.clone()).await?);
         let defaults = settings::room(&config, layouts.clone());
         let tools = Arc::new(Tools {
@@ -114,7 +116,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         });
         let rooms = Rooms::new(tools);
         let keeping = tokio::spawn(rooms.clone().keep());
-        let metering = tokio::spawn(super::meter::keep(rtc.clone()));
+        let metering = tokio::spawn(super::meter::keep(rtc.clone(), rooms.clone(), news.clone()));
         if let Some(issuer) = issuer {
             tokio::spawn(issuer.keep(reqwest::Client::new()));
         }
@@ -157,18 +159,24 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let session = settings::session(&config);
         let api = control::api::routes(house.clone())
             .merge(control::rooms::routes(house.clone(), made, bans.clone()))
-            .merge(control::moderation::routes(house.clone(), bans))
+            .merge(control::moderation::routes(house.clone(), bans.clone()))
             .merge(control::recordings::routes(house))
             .merge(control::events::routes(news.clone()))
             .merge(control::webhooks::api::routes(webhooks.clone()))
             .merge(control::tokens::routes(authority.clone(), revocations))
             .merge(control::keys::routes(authority.clone(), db.clone()))
+            .merge(control::people::routes(
+                db.clone(),
+                bans.clone(),
+                news.clone(),
+            ))
             .merge(control::audit::routes(audit.clone()))
             .layer(axum::middleware::from_fn_with_state(
                 webhooks.clone(),
                 settle,
             ))
             .layer(axum::middleware::from_fn_with_state(audit, put_down))
+            .layer(axum::middleware::from_fn_with_state(idempotency, once))
             .layer(axum::middleware::from_fn_with_state(authority, identify));
         let limited = |per_minute: u32, counts, router: Router| {
             let per_minute = if arguments.dev { 0 } else { per_minute };

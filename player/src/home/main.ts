@@ -2,7 +2,7 @@
 
 import { Api, type Recording, type Room } from "../sdk/api";
 import { Problem } from "../sdk/problem";
-import { carriedToken, element, repeat, sentence, token } from "../ui/dom";
+import { carriedToken, element, mediaPath, repeat, sentence, token } from "../ui/dom";
 import { drawTheatres } from "../ui/theatre";
 import { ago, clockTime } from "../ui/time";
 
@@ -38,7 +38,7 @@ function showLive(rooms: Room[]): void {
   element("dark").hidden = rooms.length > 0;
   update(element("live"), rooms.map((room) => ({
     key: `${room.id} ${room.broadcast?.id}`,
-    href: `/watch/${encodeURIComponent(room.id)}`,
+    href: `/watch/${encodeURIComponent(room.id)}${room.settings.private ? carriedToken() : ""}`,
     name: room.id,
     facts: [
       room.broadcast ? `started ${ago(new Date(room.broadcast.started_at), new Date())}` : "",
@@ -53,14 +53,14 @@ function showRecordings(recordings: Recording[]): void {
   element("recordings-section").hidden = recordings.length === 0;
   update(element("recordings"), recordings.map((recording) => ({
     key: recording.id,
-    href: `/vod/${recording.id}`,
+    href: `/vod/${recording.id}${recording.private ? carriedToken() : ""}`,
     name: recording.room,
     facts: [
       ago(new Date(recording.started_at), new Date()),
       recording.duration_s ? clockTime(recording.duration_s) : "",
     ],
     live: false,
-    picture: `/vod/${recording.id}/poster.jpg`,
+    picture: mediaPath(`/vod/${recording.id}/poster.jpg`, recording.private),
   })));
 }
 

@@ -86,7 +86,7 @@ export class LivePlayer {
     this.progress = { time: 0, at: performance.now() };
     this.latency = this.newController();
     this.settle();
-    this.video.config = config(this.options.token, this.latency.currentTarget);
+    this.video.config = config(this.latency.currentTarget);
     this.video.removeAttribute("src");
     this.video.setAttribute("src", src);
     // hls-video makes its hls.js instance one microtask after `src` is set.
@@ -149,9 +149,8 @@ export class LivePlayer {
     if (!src) return;
     this.detach();
     const waiting = (this.waitingToBegin = new AbortController());
-    const headers: HeadersInit = this.options.token ? { authorization: `Bearer ${this.options.token}` } : {};
     const get = async (url: string) => {
-      const response = await fetch(url, { headers, signal: AbortSignal.timeout(BEGINNING_TIMEOUT_MS) }).catch(() => null);
+      const response = await fetch(url, { signal: AbortSignal.timeout(BEGINNING_TIMEOUT_MS) }).catch(() => null);
       return response?.ok ? response.text() : null;
     };
     const playable = await begun(new URL(src, location.href).href, get, waiting.signal);
@@ -279,7 +278,7 @@ export class LivePlayer {
   }
 }
 
-function config(token: string | undefined, target: number): Partial<HlsConfig> {
+function config(target: number): Partial<HlsConfig> {
   return {
     lowLatencyMode: true,
     // Parts are CMAF already: there is nothing to remux that would be worth a thread.
@@ -300,8 +299,5 @@ function config(token: string | undefined, target: number): Partial<HlsConfig> {
         errorRetry: { maxNumRetry: 5, retryDelayMs: 250, maxRetryDelayMs: 250 },
       },
     },
-    ...(token
-      ? { xhrSetup: (xhr: XMLHttpRequest) => xhr.setRequestHeader("authorization", `Bearer ${token}`) }
-      : {}),
   };
 }

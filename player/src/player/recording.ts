@@ -9,12 +9,11 @@ import { keysAnywhere } from "./keys";
 /** Loads a recording; `failed` is called when it cannot be played. */
 export function playRecording(
   root: HTMLElement,
-  { src, title, poster, thumbnails, token, failed }: {
+  { src, title, poster, thumbnails, failed }: {
     src: string;
     title: string;
     poster?: string;
     thumbnails?: string;
-    token?: string | undefined;
     failed: (status: number | null) => void;
   },
 ): HTMLVideoElement {
@@ -24,9 +23,6 @@ export function playRecording(
   video.config = {
     enableWorker: false,
     abrEwmaDefaultEstimate: 5_000_000,
-    ...(token
-      ? { xhrSetup: (xhr: XMLHttpRequest) => xhr.setRequestHeader("authorization", `Bearer ${token}`) }
-      : {}),
   };
   if (poster) video.setAttribute("poster", poster);
   if (thumbnails) {

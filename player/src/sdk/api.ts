@@ -13,6 +13,12 @@ export interface Room {
   pinned: string | null;
   /** The newest recording of the room that can be played. */
   last_recording: string | null;
+  settings: {
+    /** Who watches needs a token for the room. */
+    private: boolean;
+    /** RFC 3339; when its next broadcast starts by itself. */
+    starts_at: string | null;
+  };
 }
 
 /** What a program would be, before it is taken live. */
@@ -31,6 +37,7 @@ export interface Recording {
   /** RFC 3339. */
   started_at: string;
   duration_s: number | null;
+  private: boolean;
   state: "recording" | "finishing" | "complete" | "failed";
 }
 
@@ -86,6 +93,10 @@ export class Api {
 
   async recordings(): Promise<Recording[]> {
     return (await this.get<{ items: Recording[] }>("/api/v1/recordings")).items;
+  }
+
+  recording(id: string): Promise<Recording> {
+    return this.get(`/api/v1/recordings/${encodeURIComponent(id)}`);
   }
 
   private get<T>(path: string): Promise<T> {

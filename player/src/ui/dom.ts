@@ -24,6 +24,15 @@ export function carriedToken(): string {
   return carried ? `#token=${encodeURIComponent(carried)}` : "";
 }
 
+/**
+ * Where a private room's media is: the token stands in the path, for a player sends no header with what it
+ * loads. What everybody may see stays where every cache has it already.
+ */
+export function mediaPath(path: string, isPrivate: boolean): string {
+  const carried = token();
+  return isPrivate && carried ? `/with/${encodeURIComponent(carried)}${path}` : path;
+}
+
 /** A server's `detail` as a sentence. */
 export function sentence(detail: string): string {
   const text = detail.trim();

@@ -1,36 +1,44 @@
 // `/vod/{recording}`: a recording plays, and can be taken home.
 
 import { playRecording } from "../player/recording";
-import { Api } from "../sdk/api";
-import { element, subject, token } from "../ui/dom";
+import { Api, type Recording } from "../sdk/api";
+import { Problem } from "../sdk/problem";
+import { element, mediaPath, sentence, subject, token } from "../ui/dom";
 import { drawTheatres } from "../ui/theatre";
 import { clockTime } from "../ui/time";
 
 const id = subject();
-const base = `/vod/${encodeURIComponent(id)}`;
 drawTheatres();
+void open();
 
-playRecording(element("frame"), {
-  src: `${base}/index.m3u8`,
-  title: "Recording",
-  poster: `${base}/poster.jpg`,
-  thumbnails: `${base}/thumbnails.vtt`,
-  token: token(),
-  failed: (status) => {
-    const trouble = element("trouble");
-    trouble.textContent = status === 404
-      ? "There is no such recording. It may still be being made, or it was deleted."
-      : "The recording cannot be played right now. Load the page again in a moment.";
-    trouble.hidden = false;
-  },
-});
-void describe();
+async function open(): Promise<void> {
+  let recording: Recording | null = null;
+  try {
+    recording = await new Api({ token: token() }).recording(id);
+  } catch (error) {
+    // The page plays without what the API says of it, if it plays at all.
+    if (error instanceof Problem && !error.isPassing) return trouble(error.status, error.detail);
+  }
+  const base = mediaPath(`/vod/${encodeURIComponent(id)}`, recording?.private ?? false);
+  playRecording(element("frame"), {
+    src: `${base}/index.m3u8`,
+    title: "Recording",
+    poster: `${base}/poster.jpg`,
+    thumbnails: `${base}/thumbnails.vtt`,
+    failed: (status) => trouble(status),
+  });
+  if (recording) await describe(recording, base);
+}
 
-/** What the list of recordings says of this one; the page plays without it, too. */
-async function describe(): Promise<void> {
-  const all = await new Api({ token: token() }).recordings().catch(() => []);
-  const recording = all.find((one) => one.id === id);
-  if (!recording) return;
+function trouble(status: number | null, detail?: string): void {
+  const place = element("trouble");
+  if (status === 404) place.textContent = "There is no such recording. It may still be being made, or it was deleted.";
+  else if (detail) place.textContent = `You cannot watch this recording. ${sentence(detail)}`;
+  else place.textContent = "The recording cannot be played right now. Load the page again in a moment.";
+  place.hidden = false;
+}
+
+async function describe(recording: Recording, base: string): Promise<void> {
   element("room").textContent = recording.room;
   document.title = `${recording.room} · Recording · Amphi`;
   const when = new Date(recording.started_at).toLocaleString([], { dateStyle: "long", timeStyle: "short" });

@@ -6,6 +6,7 @@ const room = (broadcast: string | null, last_recording: string | null = null): S
   type: "room",
   room: {
     id: "demo", participants: 1, live: broadcast !== null, layout: "grid", pinned: null, last_recording,
+    settings: { private: false, starts_at: null },
     broadcast: broadcast === null ? null : { id: broadcast, started_at: "2026-11-20T12:00:00Z" },
   } satisfies Room,
 });

@@ -3,21 +3,20 @@
 import { Api } from "../sdk/api";
 import { Problem } from "../sdk/problem";
 import { LivePlayer } from "../player/live";
-import { carriedToken, repeat, sentence, token } from "../ui/dom";
+import { carriedToken, mediaPath, repeat, sentence, token } from "../ui/dom";
 import { drawTheatres } from "../ui/theatre";
 import { LOOKING, type Show, type ShowEvent, pollMs, step } from "./show";
 
 /** Fills `frame` with the room's program, whenever there is one. */
 export function openTheatre(frame: HTMLElement, room: string, changed: (state: Show, startedAt: Date | null) => void): LivePlayer {
   const api = new Api({ token: token() });
-  const src = `/live/${encodeURIComponent(room)}/index.m3u8`;
+  let isPrivate = false;
   let state: Show = LOOKING;
   let startedAt: Date | null = null;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
   const player = new LivePlayer(frame, {
     title: `Live from ${room}`,
-    token: token(),
     ...target(),
     playing: () => handle({ type: "playing" }),
     failed: (reason) => {
@@ -32,6 +31,8 @@ export function openTheatre(frame: HTMLElement, room: string, changed: (state: S
     try {
       const answer = await api.room(room);
       startedAt = answer.broadcast ? new Date(answer.broadcast.started_at) : startedAt;
+      isPrivate = answer.settings.private;
+      cover.announce(answer.settings.starts_at ? new Date(answer.settings.starts_at) : null);
       handle({ type: "room", room: answer });
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
@@ -47,7 +48,7 @@ export function openTheatre(frame: HTMLElement, room: string, changed: (state: S
     const isNew = next !== state;
     state = next;
     for (const effect of effects) {
-      if (effect === "attach") player.attach(src);
+      if (effect === "attach") player.attach(mediaPath(`/live/${encodeURIComponent(room)}/index.m3u8`, isPrivate));
       else if (effect === "detach") player.detach();
       else queueMicrotask(() => poll.now());
     }
@@ -70,6 +71,13 @@ export function openTheatre(frame: HTMLElement, room: string, changed: (state: S
 /** A page nobody sees need not know at once; it asks as soon as it is seen again. */
 const HIDDEN_FACTOR = 5;
 
+/** As "today at 20:00", or with the day. */
+function moment(at: Date): string {
+  const time = at.toLocaleTimeString([], { timeStyle: "short" });
+  const isToday = at.toDateString() === new Date().toDateString();
+  return isToday ? `today at ${time}` : `on ${at.toLocaleDateString([], { dateStyle: "long" })} at ${time}`;
+}
+
 /** `?latency=0.8`: seconds behind the live edge, for who knows their network. */
 function target(): { target?: number } {
   const asked = Number(new URLSearchParams(location.search).get("latency") ?? Number.NaN);
@@ -83,6 +91,8 @@ class Cover {
   private readonly title = document.createElement("h2");
   private readonly text = document.createElement("p");
   private readonly action = document.createElement("a");
+  private startsAt: Date | null = null;
+  private state: Show | null = null;
 
   constructor(frame: HTMLElement, private readonly room: string) {
     this.root.className = "cover";
@@ -99,7 +109,15 @@ class Cover {
     drawTheatres();
   }
 
+  /** When the next broadcast starts, if that is known. */
+  announce(startsAt: Date | null): void {
+    if (startsAt?.getTime() === this.startsAt?.getTime()) return;
+    this.startsAt = startsAt;
+    if (this.state) this.show(this.state);
+  }
+
   show(state: Show): void {
+    this.state = state;
     this.toast.hidden = state.name !== "interrupted";
     this.toast.textContent = state.name === "interrupted" ? "Connection lost. Trying again…" : "";
     this.root.hidden = state.name === "playing" || state.name === "interrupted";
@@ -119,7 +137,10 @@ class Cover {
       case "looking":
         return ["Finding your seat…", ""];
       case "waiting":
-        return [`${this.room} is not live yet`, "Stay seated: the stream starts here by itself."];
+        return [
+          this.startsAt ? `${this.room} starts ${moment(this.startsAt)}` : `${this.room} is not live yet`,
+          "Stay seated: the stream starts here by itself.",
+        ];
       case "starting":
         return ["The curtain rises…", ""];
       case "ended":

@@ -35,6 +35,10 @@ impl<T: Clone> Journal<T> {
         self.newest()
     }
 
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.items.iter_mut()
+    }
+
     /// What came after `number`, `most` at a time. `None` when some of that is not held any more, or
     /// the number is none of ours.
     pub fn after(&self, number: u64, most: usize) -> Option<Vec<(u64, T)>> {

@@ -87,6 +87,7 @@ struct CreatedWebhook {
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"url": "https://portal.example/amphi", "room": "demo", "events": ["broadcast.started", "recording.completed"]}))]
 struct NewWebhook {
     #[schema(format = "uri", max_length = 2000, pattern = r"^https?://[A-Za-z0-9]")]
     url: String,
@@ -100,6 +101,7 @@ struct NewWebhook {
 /// What is not named stays as it is.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"events": ["broadcast.started"], "enabled": true}))]
 struct WebhookChange {
     #[schema(format = "uri", max_length = 2000, pattern = r"^https?://[A-Za-z0-9]")]
     url: Option<String>,
@@ -109,6 +111,7 @@ struct WebhookChange {
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"since": "2026-01-31T18:00:00Z"}))]
 struct Replay {
     /// Also what was taken since then, as far as it is kept: 7 days.
     since: Option<DateTime<Utc>>,

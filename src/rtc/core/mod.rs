@@ -2,13 +2,14 @@
 //!
 //! Read [`sink`] (what comes out), [`sdp`] (what was agreed), [`ice`], [`dtls`], [`srtp`],
 //! [`rtcp`], [`receive`], [`send`], [`data`], [`outbox`], [`connection`], which composes them, and [`turn`], which
-//! stands before it for who needs a relay, and [`verdict`], which says why one failed.
+//! stands before it for who needs a relay, and [`verdict`], which says why one failed; [`quality`] warns of one that does badly.
 
 pub mod connection;
 pub mod data;
 pub mod dtls;
 pub mod ice;
 pub mod outbox;
+pub mod quality;
 pub mod receive;
 pub mod rtcp;
 pub mod sdp;
