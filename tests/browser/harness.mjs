@@ -61,14 +61,15 @@ export async function freePort() {
 }
 
 /**
- * Runs `amphi serve --dev` until the test ends.
+ * Runs `amphi serve --dev` until the test ends; with a `secret`, as an operator does.
  * `env` holds settings, as `AMPHI_RTC_TCP`. `kill()` ends it as a crash would, `stop()` as an operator would.
  */
-export async function serve(t, { data, http = "127.0.0.1:0", rtc = "127.0.0.1:0", env = {}, log = process.env.AMPHI_TEST_LOG } = {}) {
+export async function serve(t, { data, http = "127.0.0.1:0", rtc = "127.0.0.1:0", secret, env = {}, log = process.env.AMPHI_TEST_LOG } = {}) {
   const binary = process.env.AMPHI_BIN;
   if (!binary) throw new Error("set AMPHI_BIN to the amphi binary, for example target/debug/amphi");
   const dir = data ?? (await folder(t, "data"));
-  const child = spawn(binary, ["serve", "--dev", "--http", http, "--rtc", rtc, "--data", dir], {
+  if (secret) env = { AMPHI_AUTH_SECRET: secret, ...env };
+  const child = spawn(binary, ["serve", ...(secret ? [] : ["--dev"]), "--http", http, "--rtc", rtc, "--data", dir], {
     stdio: ["ignore", "pipe", "pipe"],
     // Those that start with AMPHI_ are settings to the server; the tests' own are not.
     env: { ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("AMPHI_"))), ...env },

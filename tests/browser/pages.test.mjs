@@ -31,7 +31,7 @@ async function accessible(page, what) {
 test("each page by itself: reachable, clean for axe-core, without a complaint", async (t) => {
   const { base } = await serve(t);
   const context = await browser(t);
-  for (const path of ["/", "/publish/quiet?source=clock", "/publish/quiet", "/watch/quiet", "/embed/quiet", "/nowhere"]) {
+  for (const path of ["/", "/publish/quiet?source=clock", "/publish/quiet", "/watch/quiet", "/embed/quiet", "/api", "/nowhere"]) {
     const page = await open(context, base + path);
     await page.waitForTimeout(800);
     await accessible(page, path);
