@@ -10,10 +10,10 @@ RUN_PACKAGES := build-essential pkg-config clang libclang-dev \
   gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-x \
   libavcodec-dev libavformat-dev libavutil-dev libswscale-dev fonts-dejavu-core
 # To test: a real browser, another stack's WHIP client (libnice for it), ffprobe, and Python for what
-# asks the API all that its description allows, and more; the other database.
-TEST_PACKAGES := chromium ffmpeg gstreamer1.0-nice gstreamer1.0-tools python3-venv postgresql
-# To compare with: nginx and wrk for the origin, Janus for forwarding.
-BENCH_PACKAGES := nginx-light wrk janus
+# asks the API all that its description allows, and more; the other database; the cache of config/edge.
+TEST_PACKAGES := chromium ffmpeg gstreamer1.0-nice gstreamer1.0-tools python3-venv postgresql nginx-light
+# To compare with: wrk (and the tests' nginx) for the origin, Janus for forwarding.
+BENCH_PACKAGES := wrk janus
 
 # Installs those of $(1) that are missing; silent when none is.
 install = missing=$$(for p in $(1); do dpkg-query -Wf '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use amphi::client::load::LoadArgs;
-use amphi::client::operate::{RecordingArgs, RoomArgs};
+use amphi::client::operate::{KeyArgs, RecordingArgs, RoomArgs};
 use amphi::client::publish::PublishArgs;
 use amphi::server::{ServeArgs, TokenArgs};
 use amphi::vod::finish::FinishArgs;
@@ -31,6 +31,8 @@ enum Command {
     Room(RoomArgs),
     /// List and delete recordings of a running server
     Recording(RecordingArgs),
+    /// List, make and delete API keys of a running server
+    Key(KeyArgs),
     /// Print config/amphi.toml: every setting, its default and its meaning
     Config,
     /// The child that mixes and encodes a broadcast; started by the server
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Token(arguments) => amphi::server::token(arguments),
         Command::Room(arguments) => amphi::client::operate::room(arguments),
         Command::Recording(arguments) => amphi::client::operate::recording(arguments),
+        Command::Key(arguments) => amphi::client::operate::key(arguments),
         Command::Config => {
             print!("{}", amphi::config::default_file());
             Ok(())

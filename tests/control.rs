@@ -240,3 +240,143 @@ fn a_room_is_joined_so_often_and_no_more() {
     assert_eq!(join("show", &producer.token), (429, true));
     assert_eq!(join("attic", &producer.token).0, 201);
 }
+
+/// What a producer makes of somebody holds at every door, over restarts, in this room alone.
+#[test]
+fn a_producer_gives_roles() {
+    let mut producer = Producer::start(&[]);
+    let room = "/api/v1/rooms/show";
+    let made = producer.ask(Method::PUT, room, json!({"broadcast": "manual"}), &[]);
+    assert_eq!(made.status(), 201);
+    let bob = token(&["--room", "*", "--role", "speaker", "--identity", "bob"]);
+    let small = ["--size", "320x180", "--bitrate", "200", "--token", &bob];
+    let publisher = Publisher::start(&producer.server, "show", &small);
+    let id = wait_for("bob is here", SOON, || {
+        let list = producer.get(&format!("{room}/participants"));
+        list["items"][0]["id"].as_str().map(str::to_owned)
+    });
+    let bob_starts = |producer: &Producer, room: &str| {
+        let start = producer.client.post(
+            producer
+                .server
+                .url(&format!("/api/v1/rooms/{room}/broadcast")),
+        );
+        let started = start.bearer_auth(&bob).send().expect("answered");
+        started.status().as_u16()
+    };
+    let path = format!("{room}/participants/{id}");
+    let make = |producer: &Producer, role: &str| {
+        let answer = producer.ask(Method::PATCH, &path, json!({"role": role}), &[]);
+        (
+            answer.status().as_u16(),
+            answer.json::<Value>().expect("JSON"),
+        )
+    };
+    assert_eq!(bob_starts(&producer, "show"), 403);
+    let (status, view) = make(&producer, "host");
+    assert_eq!((status, &view["role"]), (200, &json!("host")));
+    assert_eq!(bob_starts(&producer, "show"), 201);
+    assert_eq!(bob_starts(&producer, "attic"), 403);
+    // Who publishes cannot be what may not.
+    assert_eq!(make(&producer, "producer").0, 409);
+    let (status, view) = make(&producer, "viewer");
+    assert_eq!((status, &view["presence"]), (200, &json!("left")));
+    assert_eq!(bob_starts(&producer, "show"), 403);
+    publisher.leave();
+    producer.server.kill_and_restart();
+    let publish = |producer: &Producer| {
+        let offer =
+            std::fs::read_to_string("tests/vectors/offers/chromium-vp8.sdp").expect("an offer");
+        let request = producer.client.post(producer.server.url("/whip/show"));
+        let request = request
+            .header("content-type", "application/sdp")
+            .bearer_auth(&bob);
+        request
+            .body(offer)
+            .send()
+            .expect("answered")
+            .status()
+            .as_u16()
+    };
+    assert_eq!(publish(&producer), 403);
+    let deleted = producer.ask(Method::DELETE, room, Value::Null, &[]);
+    assert_eq!(deleted.status(), 204);
+    assert_eq!(publish(&producer), 201);
+}
+
+/// What was asked for is encoded, and who watches is counted.
+#[test]
+fn a_room_has_its_own_ladder_and_says_how_it_does() {
+    let producer = Producer::start(&[]);
+    let room = "/api/v1/rooms/show";
+    let unknown = producer.ask(Method::PUT, room, json!({"ladder": "huge"}), &[]);
+    assert_eq!(unknown.status(), 422);
+    let made = producer.ask(Method::PUT, room, json!({"ladder": "small"}), &[]);
+    assert_eq!(made.status(), 201);
+    let stats = || producer.get(&format!("{room}/stats"));
+    assert_eq!(
+        stats(),
+        json!({"participants": 0, "publishers": 0, "broadcast": null})
+    );
+    let small = [
+        "--size",
+        "320x180",
+        "--bitrate",
+        "200",
+        "--token",
+        &producer.token,
+    ];
+    let publisher = Publisher::start(&producer.server, "show", &small);
+    let playlist = wait_for("the room is live", SOON, || {
+        let answer = producer
+            .client
+            .get(producer.server.url("/live/show/index.m3u8"));
+        let text = answer.send().expect("answered").text().expect("read");
+        let mut lines = text.lines();
+        let media = lines.find(|line| line.ends_with("360p/index.m3u8"))?;
+        Some(producer.server.url(&format!("/live/show/{media}")))
+    });
+    // Three players at the live edge.
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let watched = std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut next = String::new();
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let answer = producer.client.get(format!("{playlist}{next}")).send();
+                    let text = answer.and_then(Response::text).unwrap_or_default();
+                    let hint = text.lines().find_map(|line| {
+                        let name = line.strip_prefix("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"")?;
+                        let (msn, part) = name.split_once(".m4s")?.0.split_once('.')?;
+                        Some(format!("?_HLS_msn={msn}&_HLS_part={part}"))
+                    });
+                    next = hint.unwrap_or_default();
+                }
+            });
+        }
+        let within = std::time::Duration::from_secs(20);
+        let until = std::time::Instant::now() + within;
+        let mut last = Value::Null;
+        while std::time::Instant::now() < until {
+            last = stats();
+            let broadcast = &last["broadcast"];
+            if broadcast["hls_viewers"] == 3 && broadcast["cores"].is_number() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        last
+    });
+    assert_eq!(watched["publishers"], 1);
+    let broadcast = &watched["broadcast"];
+    assert_eq!(broadcast["hls_viewers"], 3, "{watched}");
+    assert_eq!(broadcast["whep_viewers"], 0);
+    let renditions = broadcast["renditions"].as_array().expect("a list");
+    let names: Vec<_> = renditions.iter().map(|one| one["name"].as_str()).collect();
+    assert_eq!(names, [Some("360p"), Some("audio")]);
+    publisher.leave();
+    wait_for("nobody is left", SOON, || {
+        (stats()["participants"] == 0).then_some(())
+    });
+}

@@ -79,13 +79,18 @@ fn a_rendition_that_cannot_be_encoded_in_time_shows_the_next_smaller_one() {
     };
     let smaller = coded(&small.replace("index.m3u8", "init-0.mp4")).expect("a header");
     // Behind the last discontinuity: a child that is too slow to begin may be replaced first.
-    wait_for("it goes on with the smaller one's header", SOON, || {
-        let text = get(&large)?;
-        let (_, after) = text.rsplit_once("#EXT-X-DISCONTINUITY\n")?;
-        let header = after.split_once("#EXT-X-MAP:URI=\"")?.1.split_once('"')?.0;
-        let is_it = coded(&large.replace("index.m3u8", header))? == smaller;
-        (is_it && after.contains("#EXT-X-PART:")).then_some(())
-    });
+    // What the encoder was given before is encoded first, and each frame takes it long.
+    wait_for(
+        "it goes on with the smaller one's header",
+        SHED_WITHIN,
+        || {
+            let text = get(&large)?;
+            let (_, after) = text.rsplit_once("#EXT-X-DISCONTINUITY\n")?;
+            let header = after.split_once("#EXT-X-MAP:URI=\"")?.1.split_once('"')?.0;
+            let is_it = coded(&large.replace("index.m3u8", header))? == smaller;
+            (is_it && after.contains("#EXT-X-PART:")).then_some(())
+        },
+    );
     publisher.leave();
 }
 

@@ -132,6 +132,17 @@ fn a_private_room_is_watched_with_a_token_alone() {
     let participants = house.get(&format!("{room}/participants"), Some(host));
     let participants: Value = participants.json().expect("JSON");
     assert_eq!(participants["items"][0]["name"], "the encoder");
+    // Who may not come back does not watch, either.
+    let live = "/live/show/index.m3u8";
+    assert_eq!(house.status(live, Some(key_text)), 200);
+    let id = participants["items"][0]["id"].as_str().expect("an id");
+    let ban = format!("{room}/participants/{id}?ban=true");
+    let banned = house
+        .client
+        .delete(house.server.url(&ban))
+        .bearer_auth(host);
+    assert_eq!(banned.send().expect("answered").status(), 204);
+    assert_eq!(house.status(live, Some(key_text)), 403);
     publisher.leave();
     let id = key["id"].as_str().expect("an id");
     let delete = house

@@ -1,4 +1,4 @@
-//! The clients in the same binary: `amphi publish`, `amphi load`, and `operate`: `amphi room` and `amphi recording`.
+//! The clients in the same binary: `amphi publish`, `amphi load`, and `operate`: `amphi room`, `amphi recording` and `amphi key`.
 //!
 //! `publish` is the command, `sending` its work: it connects a `peer` (WebRTC by the `webrtc` crate, a stack that is
 //! not our own) by `whip` (RFC 9725), and hears the server's wish for key frames by `key_frames`.

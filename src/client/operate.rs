@@ -1,4 +1,4 @@
-//! `amphi room` and `amphi recording`: the API at an operator's fingers.
+//! `amphi room`, `amphi recording` and `amphi key`: the API at an operator's fingers.
 
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
@@ -47,9 +47,18 @@ enum RoomCommand {
         /// Broadcasts are not recorded
         #[arg(long)]
         no_record: bool,
+        /// Who watches needs a token for it
+        #[arg(long)]
+        private: bool,
         /// How programs are arranged at first
         #[arg(long)]
         layout: Option<String>,
+        /// The renditions, as default, full-hd or small
+        #[arg(long)]
+        ladder: Option<String>,
+        /// For so many days recordings are kept
+        #[arg(long)]
+        keep_days: Option<u16>,
         /// Participants at most
         #[arg(long)]
         max_participants: Option<u16>,
@@ -122,19 +131,25 @@ pub fn room(arguments: RoomArgs) -> anyhow::Result<()> {
                 room,
                 manual,
                 no_record,
+                private,
                 layout,
+                ladder,
+                keep_days,
                 max_participants,
             } => {
                 let mut settings = Map::new();
-                settings.insert("record".to_owned(), json!(!no_record));
-                if manual {
-                    settings.insert("broadcast".to_owned(), json!("manual"));
-                }
-                if let Some(layout) = layout {
-                    settings.insert("layout".to_owned(), json!(layout));
-                }
-                if let Some(most) = max_participants {
-                    settings.insert("max_participants".to_owned(), json!(most));
+                for (key, value) in [
+                    ("record", Some(json!(!no_record))),
+                    ("private", Some(json!(private))),
+                    ("broadcast", manual.then(|| json!("manual"))),
+                    ("layout", layout.map(Value::from)),
+                    ("ladder", ladder.map(Value::from)),
+                    ("keep_days", keep_days.map(Value::from)),
+                    ("max_participants", max_participants.map(Value::from)),
+                ] {
+                    if let Some(value) = value {
+                        settings.insert(key.to_owned(), value);
+                    }
                 }
                 let body = Some(settings.into());
                 let made = api.ask(Method::PUT, &["rooms", &room], &[], body).await?;
@@ -169,6 +184,59 @@ pub fn room(arguments: RoomArgs) -> anyhow::Result<()> {
             }
             RoomCommand::Delete { room } => {
                 let path = ["rooms", room.as_str()];
+                api.ask(Method::DELETE, &path, &[], None).await.map(drop)
+            }
+        }
+    })
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct KeyArgs {
+    #[command(flatten)]
+    at: At,
+    #[command(subcommand)]
+    command: KeyCommand,
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+enum KeyCommand {
+    /// All API keys, but for themselves, a line each
+    List,
+    /// Makes one, and prints it, this once
+    Make {
+        /// What it is for
+        name: String,
+        /// The room it opens; `*` for every room
+        #[arg(long)]
+        room: String,
+        /// What its holder may do
+        #[arg(long, default_value = "producer")]
+        role: String,
+    },
+    /// Makes one good for nothing
+    Delete { key: String },
+}
+
+/// `amphi key`
+pub fn key(arguments: KeyArgs) -> anyhow::Result<()> {
+    let api = Api::new(arguments.at)?;
+    run(async move {
+        match arguments.command {
+            KeyCommand::List => {
+                api.print_all(&["keys"], &[], |one| {
+                    let [id, room, role, name] =
+                        ["id", "room", "role", "name"].map(|field| text(&one[field]));
+                    format!("{id}\t{room}\t{role}\t{name}")
+                })
+                .await
+            }
+            KeyCommand::Make { name, room, role } => {
+                let body = json!({"name": name, "room": room, "role": role});
+                let made = api.ask(Method::POST, &["keys"], &[], Some(body)).await?;
+                say(text(&made["key"]))
+            }
+            KeyCommand::Delete { key } => {
+                let path = ["keys", key.as_str()];
                 api.ask(Method::DELETE, &path, &[], None).await.map(drop)
             }
         }

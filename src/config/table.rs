@@ -59,9 +59,10 @@ settings! {
         /// Addresses of proxies of your own: whom their X-Forwarded-For names counts as who asks. Nobody
         /// else's is believed.
         trusted_proxies: Vec<IpAddr> = "[]";
-        /// Requests with a token at most that one address makes of the API in a minute; more are answered
-        /// 429. One with a token that is not good counts for ten. Addresses of the own network, as those of
-        /// a proxy that `trusted_proxies` does not name, are not counted. 0: as many as come, as with --dev.
+        /// Requests at most that one address makes of the API in a minute, and one token, wherever it comes
+        /// from; more are answered 429. One with a token that is not good counts for ten; what an audience
+        /// asks counts for none. Addresses of the own network, as those of a proxy that `trusted_proxies`
+        /// does not name, are not counted. 0: as many as come, as with --dev.
         api_per_minute: u32 = "1200", "0 to 1000000" if |n| *n <= 1_000_000;
         /// As this, of connections to publish, to play in real time, and of sessions.
         joins_per_minute: u32 = "600", "0 to 1000000" if |n| *n <= 1_000_000;

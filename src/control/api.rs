@@ -20,14 +20,18 @@ use utoipa_axum::routes;
 use super::audit::Change;
 use super::auth::Caller;
 use super::caller::Directed;
+use super::db::away;
 use super::openapi::{Conflict, Later, Limited, NotThere, Refusals, Unreadable};
 use super::paging::{Limit, Page};
 use super::participants::ParticipantDetail;
+use super::roles::Roles;
 use super::rooms::RoomSettings;
-use super::views::{Items, ParticipantView, PreviewView, RecordingView, RoomView, Started};
+use super::views::{
+    Items, ParticipantView, PreviewView, RecordingView, RoomStats, RoomView, Started,
+};
 use crate::problem::Problem;
 use crate::room::{
-    BroadcastId, Command, Direction, ParticipantId, Refused, RoomId, TrackSource, Transition,
+    BroadcastId, Command, Direction, ParticipantId, Refused, Role, RoomId, TrackSource, Transition,
 };
 
 /// What the routes ask of the house.
@@ -52,8 +56,12 @@ pub trait House: Send + Sync + 'static {
     fn preview(&self, id: &RoomId, directions: Vec<Direction>) -> Result<(), Refused>;
     /// `None` while nobody looks at what comes next.
     fn previewed(&self, id: &RoomId) -> Option<PreviewView>;
+    /// `None` for a room that does not exist.
+    fn stats(&self, id: &RoomId) -> Option<RoomStats>;
     /// The names of the layouts that there are.
     fn layouts(&self) -> Vec<String>;
+    /// Those of the ladders.
+    fn ladders(&self) -> Vec<String>;
     fn start_broadcast(&self, id: &RoomId) -> Result<BroadcastId, Refused>;
     fn stop_broadcast(&self, id: &RoomId) -> Result<(), Refused>;
     /// The newest first, from behind one.
@@ -65,6 +73,9 @@ pub trait House: Send + Sync + 'static {
     fn recording(&self, id: BroadcastId) -> Answer<'_, Option<RecordingView>>;
     fn delete_recording(&self, id: BroadcastId) -> Answer<'_, ()>;
 }
+
+/// What the identity begins with of who has none by their token.
+pub const GUEST: &str = "guest:";
 
 /// By what somebody is recognized when they come back, and what they are called.
 pub struct KnownBy {
@@ -78,9 +89,10 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send +
 #[derive(Clone)]
 struct Api {
     house: Arc<dyn House>,
+    roles: Arc<Roles>,
 }
 
-pub fn routes(house: Arc<dyn House>) -> OpenApiRouter {
+pub fn routes(house: Arc<dyn House>, roles: Arc<Roles>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list_rooms))
         .routes(routes!(list_participants))
@@ -88,8 +100,10 @@ pub fn routes(house: Arc<dyn House>) -> OpenApiRouter {
         .routes(routes!(start, direct, stop))
         .routes(routes!(show_preview, preview, end_preview))
         .routes(routes!(take))
+        .routes(routes!(show_stats))
         .routes(routes!(list_layouts))
-        .with_state(Api { house })
+        .routes(routes!(list_ladders))
+        .with_state(Api { house, roles })
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -249,6 +263,9 @@ struct ParticipantChange {
     #[serde(default, deserialize_with = "whole")]
     #[schema(maximum = 65535)]
     place: Option<u16>,
+    /// What they may do in this room from now on, whatever their token says; a viewer has to leave the
+    /// stage. For who has a token with an identity.
+    role: Option<Role>,
     /// What others see as their name, until they come back by another.
     #[serde(default, deserialize_with = "name")]
     #[schema(min_length = 1, max_length = 80, pattern = r"\S")]
@@ -396,7 +413,7 @@ async fn take(State(api): State<Api>, Directed(room): Directed) -> Result<Respon
     api.changed(&room, before)
 }
 
-/// Takes a participant into the program or out of it, gives them another place or name, or mutes them
+/// Takes a participant into the program or out of it, gives them another place, name or role, or mutes them
 #[utoipa::path(
     patch,
     path = "/api/v1/rooms/{room}/participants/{id}",
@@ -433,13 +450,25 @@ async fn change_participant(
         participant: id,
         name,
     });
+    let role = change.role.map(|role| Command::SetRole {
+        participant: id,
+        role,
+    });
     let commands = on_stage.into_iter().chain(place).chain(muted).chain(name);
-    let before = api.member(&room, id);
+    let nobody = || refused(Refused::NoSuchParticipant);
+    let before = api.member(&room, id).ok_or_else(nobody)?;
     api.house
-        .direct(&room, commands.collect())
+        .direct(&room, commands.chain(role).collect())
         .map_err(refused)?;
-    let after = api.member(&room, id);
-    let after = after.ok_or_else(|| refused(Refused::NoSuchParticipant))?;
+    if let Some(role) = change.role {
+        api.keep_role(&room, &before, role).await?;
+    }
+    // Who became a viewer is not here any more.
+    let after = api.member(&room, id).unwrap_or_else(|| ParticipantView {
+        presence: "left",
+        role: change.role.unwrap_or(before.role),
+        ..before.clone()
+    });
     let change = Change::default().from(before).to(&after);
     Ok(change.on(fresh(after)))
 }
@@ -458,6 +487,33 @@ async fn list_layouts(State(api): State<Api>) -> Response {
     })
 }
 
+/// The names of the ladders: the sets of renditions that a room may ask for
+#[utoipa::path(
+    get,
+    path = "/api/v1/ladders",
+    security(()),
+    tag = "program",
+    responses((status = 200, body = Items<String>), Limited)
+)]
+async fn list_ladders(State(api): State<Api>) -> Response {
+    fresh(Items {
+        items: api.house.ladders(),
+    })
+}
+
+/// How a room does: who is there, who watches, and what its broadcast costs
+#[utoipa::path(
+    get,
+    path = "/api/v1/rooms/{room}/stats",
+    tag = "rooms",
+    params(("room" = RoomId, Path)),
+    responses((status = 200, body = RoomStats), Refusals, NotThere)
+)]
+async fn show_stats(State(api): State<Api>, Directed(room): Directed) -> Result<Response, Problem> {
+    let stats = api.house.stats(&room).ok_or_else(|| no_room(&room))?;
+    Ok(fresh(stats))
+}
+
 impl Api {
     /// The answer of a command that changed a room's program.
     fn changed(&self, room: &RoomId, before: RoomView) -> Result<Response, Problem> {
@@ -468,6 +524,21 @@ impl Api {
     fn member(&self, room: &RoomId, id: ParticipantId) -> Option<ParticipantView> {
         let mut all = self.house.participants(room).into_iter();
         all.find(|participant| participant.id == id)
+    }
+
+    async fn keep_role(
+        &self,
+        room: &RoomId,
+        who: &ParticipantView,
+        role: Role,
+    ) -> Result<(), Problem> {
+        let identity = who.identity.as_ref();
+        let identity = identity.filter(|identity| !identity.starts_with(GUEST));
+        // Who is nobody in particular has it as long as they are here.
+        match identity {
+            Some(identity) => self.roles.set(room, identity, role).await.map_err(away),
+            None => Ok(()),
+        }
     }
 
     fn previewed(&self, room: &RoomId) -> Result<PreviewView, Problem> {
@@ -487,7 +558,8 @@ pub(super) fn refused(refused: Refused) -> Problem {
         Refused::MayNotPublish(_) | Refused::MayNotAttend(_) => StatusCode::FORBIDDEN,
         Refused::NoSuchLayout { .. } | Refused::BadSlate => StatusCode::UNPROCESSABLE_ENTITY,
         Refused::NoSuchParticipant | Refused::NoPreview => StatusCode::NOT_FOUND,
-        Refused::AlreadyLive
+        Refused::StillPublishes(_)
+        | Refused::AlreadyLive
         | Refused::Deleted
         | Refused::Unused
         | Refused::NotLive

@@ -89,12 +89,22 @@ pub enum Denied {
 
 /// Who asks, by their token.
 #[derive(Debug, Clone)]
-pub struct Caller(Result<Option<Arc<Claims>>, Denied>);
+pub struct Caller {
+    claims: Result<Option<Arc<Claims>>, Denied>,
+    /// What producers made of them, in some rooms.
+    granted: Arc<BTreeMap<RoomId, Role>>,
+}
 
 impl Caller {
     /// What their token says, if it is good. `None` where nobody is asked for one, too.
     pub fn claims(&self) -> Option<&Claims> {
-        self.0.as_ref().ok()?.as_deref()
+        self.claims.as_ref().ok()?.as_deref()
+    }
+
+    /// What they are in this room, if they may enter it; `None` where nobody is asked, too.
+    pub fn role_in(&self, room: &RoomId) -> Option<Role> {
+        let claims = self.claims().filter(|claims| claims.room.covers(room))?;
+        Some(self.granted.get(room).copied().unwrap_or(claims.role))
     }
 
     /// Whether they may do `allowed` things in `room`. `None` where nobody is asked.
@@ -103,34 +113,42 @@ impl Caller {
         room: &RoomId,
         allowed: fn(Role) -> bool,
     ) -> Result<Option<&Claims>, Denied> {
-        self.check_scope(|scope| scope.covers(room), allowed)
+        let claims = self.good()?;
+        let Some(claims) = claims else {
+            return Ok(None);
+        };
+        match self.role_in(room) {
+            None => Err(Denied::OtherRoom),
+            Some(role) if !allowed(role) => Err(Denied::RoleMayNot(role)),
+            Some(_) => Ok(Some(claims)),
+        }
     }
 
     /// As [`Self::check`], for all rooms.
     pub fn check_everywhere(&self, allowed: fn(Role) -> bool) -> Result<Option<&Claims>, Denied> {
-        self.check_scope(|scope| *scope == Scope::AnyRoom, allowed)
+        match self.good()? {
+            Some(claims) if claims.room != Scope::AnyRoom => Err(Denied::OtherRoom),
+            Some(claims) if !allowed(claims.role) => Err(Denied::RoleMayNot(claims.role)),
+            claims => Ok(claims),
+        }
     }
 
     /// As [`Self::check`], for some room, whichever.
     pub fn check_anywhere(&self, allowed: fn(Role) -> bool) -> Result<Option<&Claims>, Denied> {
-        self.check_scope(|_| true, allowed)
+        let mut granted = self.granted.values();
+        match self.good()? {
+            Some(claims) if !allowed(claims.role) && !granted.any(|role| allowed(*role)) => {
+                Err(Denied::RoleMayNot(claims.role))
+            }
+            claims => Ok(claims),
+        }
     }
 
-    fn check_scope(
-        &self,
-        covers: impl Fn(&Scope) -> bool,
-        allowed: fn(Role) -> bool,
-    ) -> Result<Option<&Claims>, Denied> {
-        let Some(claims) = self.0.as_ref().map_err(Denied::clone)?.as_deref() else {
-            return Ok(None);
-        };
-        if !covers(&claims.room) {
-            return Err(Denied::OtherRoom);
-        }
-        if !allowed(claims.role) {
-            return Err(Denied::RoleMayNot(claims.role));
-        }
-        Ok(Some(claims))
+    fn good(&self) -> Result<Option<&Claims>, Denied> {
+        self.claims
+            .as_ref()
+            .map(Option::as_deref)
+            .map_err(Denied::clone)
     }
 }
 
@@ -153,6 +171,8 @@ pub struct Keys {
     api_keys: RwLock<BTreeMap<KeyHash, Arc<Claims>>>,
     /// By their `jti`.
     revoked: RwLock<BTreeSet<String>>,
+    /// By identity.
+    granted: RwLock<BTreeMap<String, Arc<BTreeMap<RoomId, Role>>>>,
 }
 
 /// SHA-256 of an API key.
@@ -175,6 +195,7 @@ impl Authority {
                 issuer,
                 api_keys: RwLock::default(),
                 revoked: RwLock::default(),
+                granted: RwLock::default(),
             }))
         })
     }
@@ -202,10 +223,40 @@ impl Authority {
     /// Who sends this token, or none.
     pub fn identify(&self, bearer: Option<&str>) -> Caller {
         let Authority::Secret(keys) = self else {
-            return Caller(Ok(None));
+            return Caller {
+                claims: Ok(None),
+                granted: Arc::default(),
+            };
         };
         let claims = bearer.ok_or(Denied::NoToken);
-        Caller(claims.and_then(|token| keys.claims(token)).map(Some))
+        let claims = claims.and_then(|token| keys.claims(token));
+        let identity = claims.as_ref().ok().and_then(|claims| claims.sub.as_ref());
+        let granted = identity.and_then(|identity| read(&keys.granted).get(identity).cloned());
+        Caller {
+            claims: claims.map(Some),
+            granted: granted.unwrap_or_default(),
+        }
+    }
+
+    /// Who is known by this has another role in this room than their token says.
+    pub fn grant(&self, room: RoomId, identity: String, role: Role) {
+        if let Authority::Secret(keys) = self {
+            let mut granted = write(&keys.granted);
+            let of_them = granted.entry(identity).or_default();
+            Arc::make_mut(of_them).insert(room, role);
+        }
+    }
+
+    /// In this room all have the roles of their tokens.
+    pub fn forget_grants(&self, room: &RoomId) {
+        if let Authority::Secret(keys) = self {
+            write(&keys.granted).retain(|_, of_them| {
+                if of_them.contains_key(room) {
+                    Arc::make_mut(of_them).remove(room);
+                }
+                !of_them.is_empty()
+            });
+        }
     }
 
     /// A token with these claims; `None` where nobody is asked for one.

@@ -71,6 +71,12 @@ pub enum Happened {
         identity: Option<String>,
         name: Option<String>,
     },
+    /// By a producer.
+    #[serde(rename = "participant.role")]
+    ParticipantRole {
+        participant: ParticipantId,
+        role: Role,
+    },
     /// What they publish arrives badly; `null` once it does well again.
     #[serde(rename = "participant.quality")]
     ParticipantQuality {
@@ -153,6 +159,7 @@ impl Happened {
         "participant.removed",
         "participant.muted",
         "participant.renamed",
+        "participant.role",
         "participant.quality",
         "track.started",
         "track.muted",
@@ -197,6 +204,7 @@ impl Happened {
                 participant,
                 sources: sources.into_iter().collect(),
             },
+            Event::RoleChanged { participant, role } => Self::ParticipantRole { participant, role },
             Event::ParticipantRenamed { participant } => Self::ParticipantRenamed {
                 participant,
                 identity: who(participant).and_then(|one| one.identity.clone()),

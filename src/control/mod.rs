@@ -2,8 +2,8 @@
 //!
 //! Read [`auth`] (tokens and what they allow; [`issuer`]: those of others, [`keys`]: those for long, [`caller`]:
 //! who asks), then [`api`] (the routes), [`rooms`] (those that were made), [`recordings`], [`views`] (what
-//! they answer, in pages of [`paging`]), [`openapi`] (what describes them), [`events`] (what happens, as it happens) and [`webhooks`] (the same,
-//! sent to who asked). [`moderation`] is who has to leave, and [`bans`] who may not come back; [`audit`] is what
+//! they answer, in pages of [`paging`], with the tags of [`tags`]), [`openapi`] (what describes them), [`events`] (what happens, as it happens) and [`webhooks`] (the same,
+//! sent to who asked). [`moderation`] is who has to leave, and [`bans`] who may not come back, [`roles`] who became what; [`audit`] is what
 //! was commanded, [`idempotency`] how it is carried out once, [`people`] how someone is forgotten, [`origin`]
 //! where requests come from and how often. [`db`] is what outlives the server; [`core`] what is decided without I/O.
 
@@ -25,7 +25,9 @@ pub mod paging;
 pub mod participants;
 pub mod people;
 pub mod recordings;
+pub mod roles;
 pub mod rooms;
+pub mod tags;
 pub mod tokens;
 pub mod views;
 pub mod webhooks;

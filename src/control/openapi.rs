@@ -59,7 +59,7 @@ impl Modify for Tokens {
 }
 
 /// Those routes, and what describes them on this server.
-pub fn described(routes: OpenApiRouter, layouts: &[String]) -> Router {
+pub fn described(routes: OpenApiRouter, layouts: &[String], ladders: &[String]) -> Router {
     let whole = OpenApiRouter::with_openapi(Description::openapi()).merge(routes);
     let (router, description) = whole.split_for_parts();
     let mut description = json!(description);
@@ -72,6 +72,8 @@ pub fn described(routes: OpenApiRouter, layouts: &[String]) -> Router {
     }
     let settings = &mut description["components"]["schemas"]["RoomSettings"]["properties"];
     settings["layout"]["enum"] = json!(layouts);
+    let names = ladders.iter().map(|name| json!(name)).chain([json!(null)]);
+    settings["ladder"]["enum"] = names.collect();
     for schema in ["NewWebhook", "WebhookChange"] {
         let properties = &mut description["components"]["schemas"][schema]["properties"];
         properties["events"]["items"]["enum"] = json!(Happened::TYPES);

@@ -14,6 +14,8 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
 use http::{HeaderValue, Method, StatusCode, header};
 
+use super::auth::{self, KeyHash};
+use super::caller::bearer;
 use super::core::address::{self, Peer};
 use crate::problem::Problem;
 
@@ -40,9 +42,10 @@ impl Proxies {
     }
 }
 
-/// So many requests a minute of one address.
+/// So many requests a minute of one address, and of one token.
 pub struct Limit {
     pace: Pace<IpAddr>,
+    tokens: Pace<KeyHash>,
     counts: fn(&Request) -> bool,
     proxies: Proxies,
 }
@@ -56,6 +59,7 @@ impl Limit {
     ) -> Option<Arc<Self>> {
         Some(Arc::new(Self {
             pace: Pace::new(per_minute)?,
+            tokens: Pace::new(per_minute)?,
             counts,
             proxies,
         }))
@@ -84,10 +88,13 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What the API is asked by who commands. What everybody may see is in memory, and a page's audience may
-/// be behind one address.
+/// What the API is asked by who commands. What an audience may see is in memory, and all of it may be behind
+/// one address, with one token.
 pub fn calls(request: &Request) -> bool {
-    request.method() != Method::GET || request.headers().contains_key(header::AUTHORIZATION)
+    let below = request.uri().path().strip_prefix("/api/v1/rooms");
+    let is_room = below.is_some_and(|rest| !rest.trim_start_matches('/').contains('/'));
+    let is_of_audience = is_room || !request.headers().contains_key(header::AUTHORIZATION);
+    request.method() != Method::GET || !is_of_audience
 }
 
 /// Who comes, by WHIP, WHEP or a session.
@@ -131,28 +138,65 @@ pub async fn limit(State(limit): State<Arc<Limit>>, request: Request, next: Next
     let client = limit.proxies.client(&request);
     // From inside the own network comes a proxy that nobody named, with everybody's requests.
     let client = client.filter(|address| address::is_public(*address));
-    let Some(address) = client.filter(|_| (limit.counts)(&request)) else {
-        return next.run(request).await;
-    };
-    if let Err(wait) = limit.take(address) {
-        let seconds = wait.as_secs();
-        let detail = format!("too many requests come from your address: wait {seconds} s");
-        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, detail);
-        let after = HeaderValue::from(seconds);
-        return problem
-            .with_header(header::RETRY_AFTER, after)
-            .into_response();
+    if (limit.counts)(&request) {
+        let token = bearer(request.headers()).map(auth::hash);
+        if let Some(Err(wait)) = token.map(|token| limit.tokens.take(&token)) {
+            return too_many("with your token", wait);
+        }
+        if let Some(Err(wait)) = client.map(|address| limit.take(address)) {
+            return too_many("from your address", wait);
+        }
     }
     let response = next.run(request).await;
-    if response.status() == StatusCode::UNAUTHORIZED {
+    if let (StatusCode::UNAUTHORIZED, Some(address)) = (response.status(), client) {
         limit.punish(address);
     }
     response
 }
 
+fn too_many(how: &str, wait: Duration) -> Response {
+    let seconds = wait.as_secs();
+    let detail = format!("too many requests come {how}: wait {seconds} s");
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)
+        .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+        .into_response()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_audience_asks_is_not_counted() {
+        let counts = |method: &str, path: &str, token: bool| {
+            let mut request = http::Request::builder().method(method).uri(path);
+            if token {
+                request = request.header("authorization", "Bearer a");
+            }
+            calls(&request.body(axum::body::Body::empty()).expect("a request"))
+        };
+        for path in [
+            "/api/v1/rooms",
+            "/api/v1/rooms?live=true",
+            "/api/v1/rooms/demo",
+        ] {
+            assert!(
+                !counts("GET", path, true) && !counts("GET", path, false),
+                "{path}"
+            );
+            assert!(counts("PUT", path, false), "{path}");
+        }
+        for path in [
+            "/api/v1/rooms/demo/participants",
+            "/api/v1/audit",
+            "/api/v1/recordings",
+        ] {
+            assert!(
+                counts("GET", path, true) && !counts("GET", path, false),
+                "{path}"
+            );
+        }
+    }
 
     #[test]
     fn each_network_has_its_own_minute() {

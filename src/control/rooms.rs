@@ -5,9 +5,9 @@ use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::Row;
@@ -22,6 +22,8 @@ use super::bans::Bans;
 use super::caller::{Directed, room_id};
 use super::db::{self, Db, away};
 use super::openapi::{Changed, Later, NotThere, Refusals, Unreadable};
+use super::roles::Roles;
+use super::tags;
 use super::views::RoomView;
 use crate::problem::Problem;
 use crate::room::{FIRST_LAYOUT, RoomId, Transition};
@@ -47,6 +49,8 @@ pub struct RoomSettings {
     pub passthrough: Option<bool>,
     /// `auto`: from the first who publishes to the last. `manual`: as it is told.
     pub broadcast: Begins,
+    /// The renditions of its broadcasts: one of `GET /api/v1/ladders`; `null`: as `program.ladder` says.
+    pub ladder: Option<String>,
     /// Whether its broadcasts are recorded, where the server records at all.
     pub record: bool,
     /// Who watches its broadcasts, or what they leave behind, needs a token for the room.
@@ -77,6 +81,7 @@ impl Default for RoomSettings {
             transition: Transition::default(),
             passthrough: None,
             broadcast: Begins::Auto,
+            ladder: None,
             record: true,
             private: false,
             keep_days: None,
@@ -227,12 +232,23 @@ struct Api {
     house: Arc<dyn House>,
     made: Arc<MadeRooms>,
     bans: Arc<Bans>,
+    roles: Arc<Roles>,
 }
 
-pub fn routes(house: Arc<dyn House>, made: Arc<MadeRooms>, bans: Arc<Bans>) -> OpenApiRouter {
+pub fn routes(
+    house: Arc<dyn House>,
+    made: Arc<MadeRooms>,
+    bans: Arc<Bans>,
+    roles: Arc<Roles>,
+) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(show, make, change, remove))
-        .with_state(Api { house, made, bans })
+        .with_state(Api {
+            house,
+            made,
+            bans,
+            roles,
+        })
 }
 
 /// A room; a private one for who holds a token for it
@@ -295,7 +311,7 @@ async fn make(
 
 /// Changes settings of a room that was made; what is not named stays as it is
 ///
-/// The layout, the transition and passthrough of a room that is live are those that its next broadcast
+/// The layout, the ladder, the transition and passthrough of a room that is live are those that its next broadcast
 /// begins with.
 #[utoipa::path(
     patch,
@@ -326,7 +342,7 @@ async fn change(
     api.set(&room, settings, StatusCode::OK).await
 }
 
-/// Deletes a room, with its bans: all have to leave, and its broadcast ends. Recordings stay
+/// Deletes a room, with its bans and the roles that were given in it: all have to leave, and its broadcast ends. Recordings stay
 #[utoipa::path(
     delete,
     path = "/api/v1/rooms/{room}",
@@ -346,6 +362,7 @@ async fn remove(
     for ban in api.bans.of(&room) {
         api.bans.lift(&room, &ban.identity).await.map_err(away)?;
     }
+    api.roles.forget(&room).await.map_err(away)?;
     api.house.close_room(&room);
     Ok(Change::default().from(before).on(StatusCode::NO_CONTENT))
 }
@@ -373,6 +390,15 @@ impl Api {
             let (name, known) = (&settings.layout, layouts.join(", "));
             return unusable(format!("there is no layout `{name}`: there are {known}"));
         }
+        let ladders = self.house.ladders();
+        if let Some(name) = settings
+            .ladder
+            .as_ref()
+            .filter(|name| !ladders.contains(name))
+        {
+            let known = ladders.join(", ");
+            return unusable(format!("there is no ladder `{name}`: there are {known}"));
+        }
         for (key, value, most) in [
             (
                 "max_participants",
@@ -388,7 +414,7 @@ impl Api {
         Ok(())
     }
 
-    /// The room as it was made, unless the client thinks it is another (RFC 9110 §13.1).
+    /// The room as it was made, unless the client thinks it is another.
     fn is_as_expected(
         &self,
         headers: &HeaderMap,
@@ -396,33 +422,12 @@ impl Api {
     ) -> Result<Option<Arc<MadeRoom>>, Problem> {
         let made = self.made.find(room);
         let tag = made.as_ref().map(|made| tag(made));
-        let named = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let names = |list: &str| {
-            list.split(',')
-                .any(|one| Some(one.trim()) == tag.as_deref())
-        };
-        let holds = |list: &str| match list.trim() {
-            "*" => tag.is_some(),
-            list => names(list),
-        };
-        let fails = named(header::IF_MATCH).is_some_and(|list| !holds(list))
-            || named(header::IF_NONE_MATCH).is_some_and(holds);
-        match fails {
-            true => {
-                let detail = "the room was changed in the meantime; GET it, and decide again";
-                Err(Problem::new(StatusCode::PRECONDITION_FAILED, detail))
-            }
-            false => Ok(made),
-        }
+        tags::check(headers, tag.as_deref()).map(|()| made)
     }
 
-    fn tagged(&self, room: &RoomId, answer: impl axum::response::IntoResponse) -> Response {
-        let mut response = answer.into_response();
+    fn tagged(&self, room: &RoomId, answer: impl IntoResponse) -> Response {
         let tag = self.made.find(room).map(|made| tag(&made));
-        if let Some(tag) = tag.and_then(|tag| HeaderValue::from_str(&tag).ok()) {
-            response.headers_mut().insert(header::ETAG, tag);
-        }
-        response
+        tags::tagged(tag.as_deref(), answer)
     }
 }
 

@@ -97,6 +97,38 @@ pub struct RecordingView {
     pub private: bool,
 }
 
+/// How a room does
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+pub struct RoomStats {
+    pub participants: usize,
+    /// Those of them who publish.
+    pub publishers: usize,
+    /// `null` while there is none.
+    pub broadcast: Option<BroadcastStats>,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct BroadcastStats {
+    pub id: BroadcastId,
+    pub duration_s: f64,
+    /// The largest rendition shows the next smaller one, for the machine is too busy for both.
+    pub shed: bool,
+    /// What it needs of the machine; `null` until it is measured.
+    pub cores: Option<f64>,
+    /// Who plays at the live edge by HLS, of those who ask this server: a cache that asks for many is one.
+    pub hls_viewers: usize,
+    /// Who plays the program by WHEP.
+    pub whep_viewers: usize,
+    pub renditions: Vec<RenditionStats>,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct RenditionStats {
+    pub name: String,
+    /// On average, of what was encoded; `null` until the first segment is.
+    pub bitrate_bps: Option<u64>,
+}
+
 /// A list that is never long.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Items<T> {

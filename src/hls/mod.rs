@@ -2,9 +2,10 @@
 //!
 //! Read [`core`] first: it decides everything. [`window`] is a broadcast on the air, shared
 //! by who makes it and who watches it; [`playlist`] the rendered text that all viewers share;
-//! [`origin`] the HTTP routes, [`reply`] how an answer is put together, [`front`] the short
+//! [`origin`] the HTTP routes, [`reply`] how an answer is put together, `audience` how many watch, [`front`] the short
 //! way there.
 
+mod audience;
 pub mod core;
 pub mod front;
 pub mod origin;

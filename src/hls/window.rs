@@ -8,6 +8,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
+use super::audience::Audience;
 use super::core::media::{self, Header, Report};
 use super::core::multivariant;
 use super::core::reload::{self, BadRequest, Decision, Directives, Edge};
@@ -38,6 +39,9 @@ pub struct Live {
     multivariant: RwLock<Option<Arc<Text>>>,
     versions: AtomicU64,
     seats: Arc<Seats>,
+    /// Of pictures, and of sound alone.
+    watched: Arc<Audience>,
+    heard: Arc<Audience>,
 }
 
 /// Why a viewer gets nothing.
@@ -83,6 +87,8 @@ impl Live {
             multivariant: RwLock::new(None),
             versions: AtomicU64::new(1),
             seats: Seats::new(settings.max_waiting),
+            watched: Arc::default(),
+            heard: Arc::default(),
             settings,
         }
     }
@@ -115,6 +121,11 @@ impl Live {
         }
         if news || !closed.is_empty() {
             self.publish_multivariant(&timeline);
+        }
+        // Once a segment, by the rendition that all others are cut like.
+        if index == Some(0) && !closed.is_empty() {
+            self.watched.next_segment();
+            self.heard.next_segment();
         }
         Ok(closed)
     }
@@ -155,6 +166,23 @@ impl Live {
         self.seats.taken()
     }
 
+    /// How many play it at the live edge, of those who ask here: a cache that asks for many is one.
+    pub fn viewers(&self) -> usize {
+        self.watched.count().max(self.heard.count())
+    }
+
+    /// The renditions, and what their segments need in bit/s on average: `None` until one is closed.
+    pub fn bitrates(&self) -> Vec<(String, Option<u64>)> {
+        let timeline = self.read();
+        let tracks = timeline.tracks().iter();
+        tracks
+            .map(|track| {
+                let average = track.measured_bps().map(|(_, average)| average);
+                (track.rendition.name.to_string(), average)
+            })
+            .collect()
+    }
+
     /// The multivariant playlist, once every rendition has something to play.
     pub fn multivariant(&self) -> Option<Arc<Text>> {
         let text = self.multivariant.read();
@@ -168,16 +196,24 @@ impl Live {
         rendition: &str,
         directives: Directives,
     ) -> Result<Arc<Playlist>, Unavailable> {
-        let (index, part_target) = {
+        let (index, part_target, audience) = {
             let timeline = self.read();
             let index = timeline.index_of(rendition).ok_or(Unavailable::NotFound)?;
-            (index, self.part_target(&timeline.tracks()[index]))
+            let track = &timeline.tracks()[index];
+            let audience = match track.rendition.is_audio() {
+                true => &self.heard,
+                false => &self.watched,
+            };
+            (index, self.part_target(track), audience)
         };
         let now = self.published[index].borrow().clone();
         let limit = reload::advance_part_limit(part_target);
         let playlist = match reload::decide(directives.wanted, now.edge, now.over, limit)? {
             Decision::Ready => now,
-            Decision::WaitFor(edge) => self.wait(index, edge).await?,
+            Decision::WaitFor(edge) => {
+                let _watching = audience.watch();
+                self.wait(index, edge).await?
+            }
         };
         if playlist.version == 0 {
             return Err(Unavailable::NotFound);

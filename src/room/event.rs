@@ -62,6 +62,11 @@ pub enum Command {
         participant: ParticipantId,
         name: String,
     },
+    /// A producer makes someone something else. Who may not attend by it has to leave.
+    SetRole {
+        participant: ParticipantId,
+        role: Role,
+    },
     /// What holds for the room from now on; what a program begins with, from the next broadcast on.
     Configure(Box<Settings>),
     /// All have to leave, the broadcast ends, and nobody may come any more.
@@ -131,6 +136,10 @@ pub enum Event {
     ParticipantRenamed {
         participant: ParticipantId,
     },
+    RoleChanged {
+        participant: ParticipantId,
+        role: Role,
+    },
     /// Publishes no more, and still attends.
     PublishingEnded {
         participant: ParticipantId,
@@ -195,6 +204,8 @@ pub enum Refused {
     MayNotPublish(Role),
     #[error("a {0:?} may not join the stage")]
     MayNotAttend(Role),
+    #[error("they publish, and a {0:?} may not: take them out of the room first")]
+    StillPublishes(Role),
     #[error("there is no layout `{name}`: there are {known}")]
     NoSuchLayout { name: String, known: String },
     #[error("a slate has 1 to {MAX_SLATE_CHARS} characters, or is null")]

@@ -23,6 +23,8 @@ pub struct Settings {
     pub layout: String,
     pub transition: Transition,
     pub passthrough: bool,
+    /// The set of renditions of the next broadcast, if not that of all others.
+    pub ladder: Option<String>,
     /// Whether broadcasts are recorded, where that is done at all.
     pub record: bool,
     /// Who watches them, or what they leave behind, has to be let in.
@@ -279,6 +281,27 @@ impl Room {
                     self.events.push_back(renamed);
                 }
             }
+            Command::SetRole {
+                participant: id,
+                role,
+            } => {
+                let participant = self.participants.get_mut(&id);
+                let participant = participant.ok_or(Refused::NoSuchParticipant)?;
+                if !role.may_attend() {
+                    return self.send_away(id);
+                }
+                if !role.may_publish() && participant.presence.is_publishing() {
+                    return Err(Refused::StillPublishes(role));
+                }
+                if participant.role != role {
+                    participant.role = role;
+                    let changed = Event::RoleChanged {
+                        participant: id,
+                        role,
+                    };
+                    self.events.push_back(changed);
+                }
+            }
             Command::Configure(settings) => {
                 self.settings = *settings;
                 match self.broadcast {
@@ -448,6 +471,7 @@ impl Room {
         let replaced = participant.presence.session();
         participant.presence = Presence::Joining(visitor.session);
         participant.name = visitor.name;
+        participant.role = visitor.role;
         participant.publish = visitor.publish;
         if let Some(old) = replaced {
             self.end_tracks(id, old);

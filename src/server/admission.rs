@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::open_room::OpenRoom;
 use super::publisher::Publisher;
 use super::rooms::{NotOpened, Rooms};
+use crate::control::api::GUEST;
 use crate::control::auth::{Authority, Claims, Denied};
 use crate::control::bans::Bans;
 use crate::control::origin::Pace;
@@ -22,6 +23,8 @@ use crate::rtc::whip::{Admission, Admitted, PublishRequest, Refused};
 
 /// Names are shown to others; longer ones are cut.
 const MAX_NAME_CHARS: usize = 80;
+
+pub const BANNED: &str = "you may not come back into this room";
 
 pub struct Door {
     pub rooms: Arc<Rooms>,
@@ -41,7 +44,14 @@ impl Door {
         let caller = self.authority.identify(bearer);
         caller
             .check(room, allowed)
-            .map(|claims| claims.cloned())
+            .map(|claims| {
+                let role = caller.role_in(room);
+                let claims = claims.cloned();
+                claims.map(|claims| Claims {
+                    role: role.unwrap_or(claims.role),
+                    ..claims
+                })
+            })
             .map_err(|denied| match denied {
                 Denied::NoToken | Denied::BadToken(_) => Refused::Unauthorized(denied.to_string()),
                 Denied::OtherRoom | Denied::RoleMayNot(_) => Refused::Forbidden(denied.to_string()),
@@ -54,7 +64,11 @@ impl Door {
         bearer: Option<&str>,
         allowed: fn(Role) -> bool,
     ) -> Result<watch::Receiver<Arc<Roster>>, Refused> {
-        self.claims(room, bearer, allowed)?;
+        let claims = self.claims(room, bearer, allowed)?;
+        self.check_ban(
+            room,
+            claims.as_ref().and_then(|claims| claims.sub.as_deref()),
+        )?;
         let open = self.rooms.find(room);
         let detail = || format!("nobody publishes in {room} now");
         let open = open.ok_or_else(|| Refused::NoRoom(detail()))?;
@@ -78,7 +92,7 @@ impl Door {
             }) => (Some(sub), told.or(name), role),
             // Nobody can take a subject's place by claiming its name.
             Some(claims) => {
-                let identity = identity.map(|identity| format!("guest:{identity}"));
+                let identity = identity.map(|identity| format!("{GUEST}{identity}"));
                 (identity, claims.name.or(name), claims.role)
             }
             None => (identity, name, Role::Host),
@@ -102,12 +116,9 @@ impl Door {
         })
     }
 
-    fn check_ban(&self, room: &RoomId, visitor: &Visitor) -> Result<(), Refused> {
-        let identity = visitor.identity.as_deref();
+    fn check_ban(&self, room: &RoomId, identity: Option<&str>) -> Result<(), Refused> {
         match identity.is_some_and(|identity| self.bans.is_banned(room, identity)) {
-            true => Err(Refused::Forbidden(
-                "you may not come back into this room".to_owned(),
-            )),
+            true => Err(Refused::Forbidden(BANNED.to_owned())),
             false => Ok(()),
         }
     }
@@ -141,7 +152,7 @@ impl Admission for Door {
     fn admit(&self, request: PublishRequest<'_>) -> Result<Admitted, Refused> {
         let claims = self.claims(&request.room, request.bearer, Role::may_publish)?;
         let visitor = self.visitor(claims, request.name, request.identity);
-        self.check_ban(&request.room, &visitor)?;
+        self.check_ban(&request.room, visitor.identity.as_deref())?;
         self.check_pace(&request.room)?;
         let room = self.open_room(&request.room)?;
         let session = visitor.session;
@@ -177,7 +188,7 @@ impl Stage for Door {
     fn enter(&self, request: EnterRequest<'_>) -> Result<Entered, Refused> {
         let claims = self.claims(&request.room, request.token, Role::may_attend)?;
         let visitor = self.visitor(claims, request.name, request.identity);
-        self.check_ban(&request.room, &visitor)?;
+        self.check_ban(&request.room, visitor.identity.as_deref())?;
         self.check_pace(&request.room)?;
         let room = self.open_room(&request.room)?;
         let session = visitor.session;

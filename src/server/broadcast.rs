@@ -1,7 +1,7 @@
 //! One broadcast: the room's tracks into the program, its parts to the audience and the recording.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -16,7 +16,9 @@ use super::room_state::Bus;
 use super::settings;
 use super::tools::Tools;
 use crate::control::events::Happened;
+use crate::control::views::{BroadcastStats, RenditionStats};
 use crate::hls::{self, ClosedSegment, Live};
+use crate::program::core::ladder::Ladder;
 use crate::program::{self, Program};
 use crate::room::{self, BroadcastId, Command};
 use crate::rtc::roster;
@@ -32,6 +34,9 @@ pub struct Broadcast {
     tracks: roster::Program,
     is_shed: Arc<AtomicBool>,
     composition: Composition,
+    /// Who plays it by WHEP.
+    players: Arc<AtomicUsize>,
+    ladder: Ladder,
 }
 
 impl Broadcast {
@@ -44,7 +49,13 @@ impl Broadcast {
     ) -> Self {
         let started_at = Utc::now();
         let epoch = program::Epoch::for_start_now(tools.program.segment);
-        let ladder = &tools.program.ladder;
+        let asked = settings_of_room.ladder.as_ref();
+        let asked = asked.and_then(|name| tools.ladders.get(name));
+        let ladder = asked.unwrap_or(&tools.program.ladder);
+        let settings_of_program = program::ProgramSettings {
+            ladder: ladder.clone(),
+            ..tools.program.clone()
+        };
         let live = Arc::new(Live::new(
             tools.hls.clone(),
             id,
@@ -64,12 +75,12 @@ impl Broadcast {
         });
         let (program, events) = {
             let span = info_span!("program", room = %room.id(), id = %id);
-            span.in_scope(|| Program::start(tools.program.clone(), epoch))
+            span.in_scope(|| Program::start(settings_of_program, epoch))
         };
         let feed = program.feed();
         let composition = Composition::new(feed.clone(), tools.program.layouts.clone());
         let realtime = Realtime::start(&tools.rtc, room.id().as_str(), ladder, feed, epoch);
-        let tracks = realtime.program();
+        let (tracks, players) = (realtime.program(), realtime.players());
         let is_shed: Arc<AtomicBool> = Arc::default();
         let work = Work {
             id,
@@ -91,6 +102,27 @@ impl Broadcast {
             tracks,
             is_shed,
             composition,
+            players,
+            ladder: ladder.clone(),
+        }
+    }
+
+    pub fn ladder(&self) -> &Ladder {
+        &self.ladder
+    }
+
+    pub fn stats(&self, tools: &Tools) -> BroadcastStats {
+        let renditions = self.live.bitrates().into_iter();
+        let renditions = renditions.map(|(name, bitrate_bps)| RenditionStats { name, bitrate_bps });
+        let lasts = Utc::now() - self.started_at;
+        BroadcastStats {
+            id: self.id,
+            duration_s: lasts.as_seconds_f64().max(0.0),
+            shed: self.is_shed(),
+            cores: tools.costs.of(Costly::Broadcast(self.id)),
+            hls_viewers: self.live.viewers(),
+            whep_viewers: self.players.load(Ordering::Relaxed),
+            renditions: renditions.collect(),
         }
     }
 

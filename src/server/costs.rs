@@ -86,6 +86,11 @@ impl Costs {
         known.tell();
     }
 
+    /// In cores; `None` until it is measured.
+    pub fn of(&self, id: Costly) -> Option<f64> {
+        self.known().running.get(&id).copied().flatten()
+    }
+
     pub fn end(&self, id: Costly) {
         let mut known = self.known();
         known.running.remove(&id);

@@ -16,10 +16,12 @@ use axum::body::HttpBody;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Uri, header};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use tower::Service;
 
+use super::admission::BANNED;
 use crate::control::auth::Authority;
+use crate::control::bans::Bans;
 use crate::control::caller::bearer;
 use crate::control::rooms::MadeRooms;
 use crate::hls;
@@ -32,6 +34,7 @@ const WITH: &str = "/with/";
 pub struct Gate {
     pub made: Arc<MadeRooms>,
     pub authority: Authority,
+    pub bans: Arc<Bans>,
 }
 
 impl Gate {
@@ -47,8 +50,14 @@ impl Gate {
                 .find(room)
                 .is_some_and(|made| made.settings.private)
         };
-        match was_private || is_private() {
-            true => self.authority.identify(bearer(headers)).enters(room),
+        if !was_private && !is_private() {
+            return Ok(());
+        }
+        let caller = self.authority.identify(bearer(headers));
+        caller.enters(room)?;
+        let identity = caller.claims().and_then(|claims| claims.sub.as_deref());
+        match identity.is_some_and(|identity| self.bans.is_banned(room, identity)) {
+            true => Err(Problem::new(StatusCode::FORBIDDEN, BANNED)),
             false => Ok(()),
         }
     }

@@ -10,7 +10,9 @@ use super::settings::of_room;
 use crate::control::api::{self, Answer, KnownBy};
 use crate::control::participants::ParticipantDetail;
 use crate::control::rooms::{MadeRoom, MadeRooms, RoomSettings};
-use crate::control::views::{BroadcastView, ParticipantView, PreviewView, RecordingView, RoomView};
+use crate::control::views::{
+    BroadcastView, ParticipantView, PreviewView, RecordingView, RoomStats, RoomView,
+};
 use crate::room::{self, BroadcastId, Command, Direction, ParticipantId, Refused, RoomId};
 use crate::rtc::Rtc;
 use crate::vod::{self, Archive};
@@ -21,6 +23,7 @@ pub struct House {
     pub failures: Arc<Failures>,
     pub archive: Option<Archive>,
     pub layouts: Vec<String>,
+    pub ladders: Vec<String>,
     pub made: Arc<MadeRooms>,
     /// What holds for rooms that nothing was set for.
     pub defaults: room::Settings,
@@ -140,6 +143,15 @@ impl api::House for House {
                 whep: format!("/whep/{id}/preview"),
             })
         })
+    }
+
+    fn stats(&self, id: &RoomId) -> Option<RoomStats> {
+        let open = self.rooms.find(id).map(|room| room.stats());
+        open.or_else(|| self.made.find(id).map(|_| RoomStats::default()))
+    }
+
+    fn ladders(&self) -> Vec<String> {
+        self.ladders.clone()
     }
 
     fn layouts(&self) -> Vec<String> {

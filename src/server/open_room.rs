@@ -20,6 +20,7 @@ use super::preview::Preview;
 use super::room_state::{Bus, Connection, Routes, State};
 use super::tools::Tools;
 use crate::control::events::Happened;
+use crate::control::views::RoomStats;
 use crate::hls::Live;
 use crate::program::InputId;
 use crate::room::{
@@ -325,6 +326,22 @@ impl OpenRoom {
         }
     }
 
+    pub fn stats(&self) -> RoomStats {
+        let state = self.lock();
+        let participants = state.room.participants();
+        let publishing = participants
+            .iter()
+            .filter(|one| one.presence.is_publishing());
+        RoomStats {
+            participants: participants.len(),
+            publishers: publishing.count(),
+            broadcast: state
+                .broadcast
+                .as_ref()
+                .map(|broadcast| broadcast.stats(&self.tools)),
+        }
+    }
+
     /// Who publishes, and by which connection.
     pub fn publishers(&self) -> Vec<(ParticipantId, ConnectionId)> {
         let state = self.lock();
@@ -462,6 +479,7 @@ impl OpenRoom {
                 Event::ParticipantJoined { .. }
                 | Event::ParticipantMuted { .. }
                 | Event::ParticipantRenamed { .. }
+                | Event::RoleChanged { .. }
                 | Event::ParticipantAttends { .. }
                 | Event::PublishingEnded { .. }
                 | Event::SpeakerChanged(_)
@@ -483,7 +501,8 @@ impl OpenRoom {
                 }
                 Event::PreviewChanged { on: false } => state.preview = None,
                 Event::PreviewChanged { on: true } => {
-                    if let (None, Some(of)) = (&state.preview, state.room.broadcast()) {
+                    if let (None, Some(broadcast)) = (&state.preview, &state.broadcast) {
+                        let of = (broadcast.id, broadcast.ladder());
                         state.preview = Some(Preview::start(of, self.clone(), &self.tools));
                     }
                 }

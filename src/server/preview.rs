@@ -13,6 +13,7 @@ use super::open_room::OpenRoom;
 use super::realtime::Realtime;
 use super::room_state::Bus;
 use super::tools::Tools;
+use crate::program::core::ladder::Ladder;
 use crate::program::{self, Event, Program};
 use crate::room::{BroadcastId, Command};
 use crate::rtc::roster;
@@ -32,10 +33,14 @@ pub struct Preview {
 
 impl Preview {
     /// Beside the broadcast `of`.
-    pub fn start(of: BroadcastId, room: Arc<OpenRoom>, tools: &Arc<Tools>) -> Self {
+    pub fn start(
+        (of, ladder): (BroadcastId, &Ladder),
+        room: Arc<OpenRoom>,
+        tools: &Arc<Tools>,
+    ) -> Self {
         let epoch = program::Epoch::for_start_now(tools.program.segment);
         let mut settings = tools.program.clone();
-        settings.ladder = settings.ladder.preview();
+        settings.ladder = ladder.preview();
         let span = info_span!("preview", room = %room.id(), of = %of);
         let (program, events) = span.in_scope(|| Program::start(settings.clone(), epoch));
         let feed = program.feed();

@@ -1,6 +1,8 @@
 //! The program for who plays it by WHEP: what the child payloads becomes tracks of the transport.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -41,6 +43,7 @@ pub struct Realtime {
     source: LocalSource,
     epoch: Epoch,
     outputs: BTreeMap<String, Output>,
+    players: Arc<AtomicUsize>,
 }
 
 /// One rendition.
@@ -81,7 +84,9 @@ impl Realtime {
             (VIDEO, of_video.collect()),
             (AUDIO, vec![running(0, ladder.audio.bitrate_bps)]),
         ]);
+        let players: Arc<AtomicUsize> = Arc::default();
         let encoders = Encoders {
+            all: players.clone(),
             feed,
             renditions: video.iter().map(|video| video.name.clone()).collect(),
             players: BTreeMap::new(),
@@ -91,7 +96,13 @@ impl Realtime {
             source: rtc.originate(room, layers, Box::new(encoders)),
             epoch,
             outputs,
+            players,
         }
+    }
+
+    /// How many play it.
+    pub fn players(&self) -> Arc<AtomicUsize> {
+        self.players.clone()
     }
 
     /// The program's tracks, as subscribers need to know them.
@@ -191,6 +202,8 @@ struct Encoders {
     /// By layer.
     renditions: Vec<String>,
     players: BTreeMap<TrackId, usize>,
+    /// As many as the track has that most play.
+    all: Arc<AtomicUsize>,
     forced: BTreeMap<u8, Instant>,
 }
 
@@ -210,6 +223,8 @@ impl Origin for Encoders {
 
     fn subscribers(&mut self, track: TrackId, count: usize) {
         self.players.insert(track, count);
+        let most = self.players.values().max().copied();
+        self.all.store(most.unwrap_or(0), Ordering::Relaxed);
         self.feed.want_rtp(self.players.values().any(|n| *n > 0));
     }
 }

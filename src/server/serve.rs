@@ -33,6 +33,7 @@ use crate::control::events::{Happened, News};
 use crate::control::idempotency::{Idempotency, once};
 use crate::control::issuer::Issuer;
 use crate::control::origin::{self, Limit, Pace, Proxies};
+use crate::control::roles::Roles;
 use crate::control::rooms::MadeRooms;
 use crate::control::tokens::Revocations;
 use crate::control::webhooks::{Webhooks, settle};
@@ -85,6 +86,8 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let mut program = settings::program(&config)?;
         let layouts: Vec<_> = program.layouts.iter().map(|l| l.name.clone()).collect();
         let codecs = codecs(&mut program).await?;
+        let ladders = settings::ladders(&config, &program.ladder)?;
+        let ladder_names: Vec<_> = ladders.keys().cloned().collect();
         let failures = Arc::new(Failures::default());
         let news = Arc::new(News::default());
         let db = Db::open(&config.data.database, &config.data.dir).await?;
@@ -96,6 +99,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let webhooks = Webhooks::start(db.clone(), &news, allow_private).await?;
         let revocations = Revocations::open(db.clone(), &authority).await?;
         control::keys::load(&db, &authority).await?;
+        let roles = Arc::new(Roles::open(db.clone(), authority.clone()).await?);
         let idempotency = Idempotency::open(db.clone()).await?;
         let made = Arc::new(MadeRooms::open(db.clone()).await?);
         let defaults = settings::room(&config, layouts.clone());
@@ -109,6 +113,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             failures: failures.clone(),
             news: news.clone(),
             program,
+            ladders,
             costs: Costs::new(config.program.max_cpu_percent),
             broadcasts: TaskTracker::new(),
             hls: settings::hls(&config),
@@ -137,6 +142,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             failures,
             archive: archive.clone(),
             layouts: layouts.clone(),
+            ladders: ladder_names.clone(),
             made: made.clone(),
             defaults,
         });
@@ -153,12 +159,18 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
         let gate = Arc::new(Gate {
             made: made.clone(),
             authority: authority.clone(),
+            bans: bans.clone(),
         });
         let starting = tokio::spawn(schedule::keep(house.clone(), made.clone()));
         let whip = settings::whip(&config, codecs);
         let session = settings::session(&config);
-        let api = control::api::routes(house.clone())
-            .merge(control::rooms::routes(house.clone(), made, bans.clone()))
+        let api = control::api::routes(house.clone(), roles.clone())
+            .merge(control::rooms::routes(
+                house.clone(),
+                made,
+                bans.clone(),
+                roles,
+            ))
             .merge(control::moderation::routes(house.clone(), bans.clone()))
             .merge(control::recordings::routes(house))
             .merge(control::events::routes(news.clone()))
@@ -189,7 +201,7 @@ pub fn serve(arguments: ServeArgs) -> anyhow::Result<()> {
             .merge(rtc::whip::routes(door.clone(), rtc.clone(), whip.clone()))
             .merge(rtc::whep::routes(door.clone(), rtc.clone(), whip.clone()))
             .merge(rtc::session::routes(door, rtc.clone(), session));
-        let described = control::openapi::described(api, &layouts);
+        let described = control::openapi::described(api, &layouts, &ladder_names);
         let shelf = archive.map(|archive| vod::routes(archive, gate.of_recordings()));
         let router = Router::new()
             .merge(limited(config.http.joins_per_minute, origin::joins, doors))

@@ -1,5 +1,6 @@
 //! The settings table's values onto each part's own settings.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub fn room(config: &Config, layouts: Vec<String>) -> room::Settings {
         layout: room::FIRST_LAYOUT.to_owned(),
         transition: room::Transition::default(),
         passthrough: config.program.passthrough,
+        ladder: None,
         record: true,
         private: false,
         keep_for: None,
@@ -52,6 +54,7 @@ pub fn of_room(all: &room::Settings, made: &RoomSettings) -> room::Settings {
         layout: made.layout.clone(),
         transition: made.transition,
         passthrough: made.passthrough.unwrap_or(all.passthrough),
+        ladder: made.ladder.clone(),
         record: made.record,
         private: made.private,
         keep_for: made.keep_days.map(|days| DAY * u32::from(days)),
@@ -149,7 +152,7 @@ pub fn program(config: &Config) -> anyhow::Result<program::ProgramSettings> {
     Ok(program::ProgramSettings {
         executable: std::env::current_exe().context("where this program is")?,
         ladder: Ladder::load(&files, &config.program.ladder, &config.program.encoder)?,
-        layouts: layout::load_all(&files, &own_layouts(folder)?)?.into(),
+        layouts: layout::load_all(&files, &own(folder, "layouts")?)?.into(),
         segment: config.program.segment,
         part: config.program.part,
         max_memory_bytes: config.program.max_memory_mb << 20,
@@ -157,9 +160,27 @@ pub fn program(config: &Config) -> anyhow::Result<program::ProgramSettings> {
     })
 }
 
-/// The names of the layouts in the operator's folder.
-fn own_layouts(folder: Option<&Path>) -> anyhow::Result<Vec<String>> {
-    let Some(folder) = folder.map(|folder| folder.join("layouts")) else {
+/// All that a room may ask for, with the encoder that works: those built in, and the operator's own.
+pub fn ladders(config: &Config, works: &Ladder) -> anyhow::Result<BTreeMap<String, Ladder>> {
+    let folder = &config.program.pipelines;
+    let folder = (!folder.as_os_str().is_empty()).then_some(folder.as_path());
+    let files = Files {
+        folder,
+        read: &|file| std::fs::read(file).ok(),
+    };
+    let names = Ladder::names().map(str::to_owned);
+    let names = names.chain(own(folder, "ladders")?);
+    names
+        .map(|name| {
+            let ladder = Ladder::load(&files, &name, &config.program.encoder)?;
+            Ok((name, ladder.with_encoder_of(works)))
+        })
+        .collect()
+}
+
+/// The names of the files of a kind in the operator's folder.
+fn own(folder: Option<&Path>, kind: &str) -> anyhow::Result<Vec<String>> {
+    let Some(folder) = folder.map(|folder| folder.join(kind)) else {
         return Ok(Vec::new());
     };
     if !folder.exists() {

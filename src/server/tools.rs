@@ -1,5 +1,6 @@
 //! What every room needs to do its work, made once at the start.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::failures::Failures;
 
 use crate::control::events::News;
 use crate::control::rooms::MadeRooms;
+use crate::program::core::ladder::Ladder;
 use crate::{hls, program, room, rtc, vod};
 
 pub struct Tools {
@@ -24,6 +26,8 @@ pub struct Tools {
     pub failures: Arc<Failures>,
     pub news: Arc<News>,
     pub program: program::ProgramSettings,
+    /// Those that a room may ask for, by name.
+    pub ladders: BTreeMap<String, Ladder>,
     pub costs: Costs,
     /// The tasks of all broadcasts, from their start until they are in their recordings.
     pub broadcasts: TaskTracker,

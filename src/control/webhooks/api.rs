@@ -8,11 +8,12 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use url::Url;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -26,8 +27,9 @@ use crate::control::auth::Caller;
 use crate::control::caller::room_id;
 use crate::control::db::away;
 use crate::control::events::Happened;
-use crate::control::openapi::{Later, NotThere, Refusals, Unreadable};
+use crate::control::openapi::{Changed, Later, NotThere, Refusals, Unreadable};
 use crate::control::paging::{Limit, Page};
+use crate::control::tags;
 use crate::control::views::Items;
 use crate::problem::Problem;
 use crate::room::RoomId;
@@ -247,7 +249,8 @@ async fn show(
     caller: Caller,
 ) -> Result<Response, Problem> {
     let webhook = api.webhook(&caller, &id)?;
-    Ok(fresh(WebhookView::from(&*webhook)))
+    let view = WebhookView::from(&*webhook);
+    Ok(tags::tagged(Some(&tag(&webhook)), fresh(view)))
 }
 
 /// Changes where it is sent and what of; what is not named stays as it is
@@ -257,15 +260,18 @@ async fn show(
     tag = "webhooks",
     params(("id" = Uuid, Path)),
     request_body = WebhookChange,
-    responses((status = 200, body = WebhookView), Refusals, NotThere, Unreadable, Later)
+    responses((status = 200, body = WebhookView), Refusals, NotThere, Changed, Unreadable, Later)
 )]
 async fn change(
     State(api): State<Api>,
     Path(id): Path<String>,
     caller: Caller,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let _turn = api.webhooks.turn.lock().await;
     let webhook = api.webhook(&caller, &id)?;
+    tags::check(&headers, Some(&tag(&webhook)))?;
     let change: WebhookChange = change_of(body)?;
     let mut changed = (*webhook).clone();
     if let Some(url) = change.url {
@@ -281,8 +287,9 @@ async fn change(
     let view = WebhookView::from(&changed);
     let change = Change::of(changed.room.clone());
     let change = change.from(WebhookView::from(&*webhook)).to(&view);
+    let answer = tags::tagged(Some(&tag(&changed)), fresh(view));
     webhooks.change(changed);
-    Ok(change.on(fresh(view)))
+    Ok(change.on(answer))
 }
 
 /// Deletes a webhook, with all that it was still to be told
@@ -371,6 +378,13 @@ async fn replay(
     webhooks.wake(webhook.id);
     let change = Change::of(webhook.room.clone());
     Ok(change.on((StatusCode::ACCEPTED, Json(Replayed { events }))))
+}
+
+/// Of what can be changed of it.
+fn tag(webhook: &Webhook) -> String {
+    let state = format!("{} {:?} {}", webhook.url, webhook.events, webhook.enabled);
+    let hash = Sha256::digest(state);
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(&hash[..12]))
 }
 
 impl Api {

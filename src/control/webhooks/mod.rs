@@ -86,6 +86,8 @@ pub struct Webhooks {
     courier: Courier,
     /// Those in the store.
     known: RwLock<BTreeMap<Uuid, Known>>,
+    /// One change at a time: each is of what the one before left.
+    turn: tokio::sync::Mutex<()>,
     senders: TaskTracker,
     stop: CancellationToken,
     news: Arc<News>,
@@ -119,6 +121,7 @@ impl Webhooks {
             store,
             courier: Courier::new(allow_private_addresses)?,
             known: RwLock::default(),
+            turn: tokio::sync::Mutex::default(),
             senders: TaskTracker::new(),
             stop: CancellationToken::new(),
         });

@@ -48,10 +48,20 @@ const MAX_RENDITIONS: usize = 6;
 const LADDERS: Kind = Kind {
     name: "ladder",
     folder: "ladders",
-    built_in: &[(
-        "default",
-        include_str!("../../../pipelines/ladders/default.toml"),
-    )],
+    built_in: &[
+        (
+            "default",
+            include_str!("../../../pipelines/ladders/default.toml"),
+        ),
+        (
+            "full-hd",
+            include_str!("../../../pipelines/ladders/full-hd.toml"),
+        ),
+        (
+            "small",
+            include_str!("../../../pipelines/ladders/small.toml"),
+        ),
+    ],
 };
 const ENCODERS: Kind = Kind {
     name: "encoder",
@@ -119,6 +129,11 @@ impl Encoder {
 
 impl Ladder {
     /// `ladders/{name}.toml` and `encoders/{encoder}.toml`.
+    /// Those built in.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        LADDERS.built_in.iter().map(|(name, _)| *name)
+    }
+
     pub fn load(files: &Files<'_>, name: &str, encoder: &str) -> Result<Self, FileError> {
         let (file, ladder): (String, LadderFile) = files.load(LADDERS, name)?;
         let (_, encoder) = files.load(ENCODERS, encoder)?;
@@ -141,6 +156,14 @@ impl Ladder {
             encoder,
             ..self.clone()
         })
+    }
+
+    /// The same, encoded as another is.
+    pub fn with_encoder_of(self, other: &Self) -> Self {
+        Self {
+            encoder: other.encoder.clone(),
+            ..self
+        }
     }
 
     /// Width and height of what is composed: the first rendition's.

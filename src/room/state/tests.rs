@@ -21,6 +21,7 @@ fn room() -> Room {
         layout: "grid".to_owned(),
         transition: Transition::default(),
         passthrough: false,
+        ladder: None,
         record: true,
         private: false,
         keep_for: None,
