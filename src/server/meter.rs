@@ -12,9 +12,13 @@ use crate::metrics as name;
 use crate::rtc::core::connection::ConnectionStats;
 use crate::rtc::core::ice::Transport;
 use crate::rtc::core::quality::{self, Measured, Quality};
+use crate::rtc::core::receive::stats::TrackStats;
 use crate::rtc::{ConnectionId, Rtc};
 
 const EVERY: Duration = Duration::from_secs(5);
+
+/// Of a track, to say how many of them are lost.
+const MIN_PACKETS: u64 = 50;
 
 const DIRECTION: &str = "direction";
 const RECEIVED: &str = "received";
@@ -69,17 +73,22 @@ fn warn(
     }
 }
 
-/// Of what a publisher sent since, that no retransmission brought.
+/// Of the track that lost most, since: what no retransmission brought.
 fn loss(now: &ConnectionStats, before: &Counted) -> f64 {
-    let sum = |of: &dyn Fn(&Totals) -> u64| before.received.iter().map(of).sum::<u64>();
-    let packets = now.tracks.iter().map(|track| track.packets).sum::<u64>();
-    let gone = now.tracks.iter().map(|track| track.abandoned).sum::<u64>();
-    let packets = packets.saturating_sub(sum(&|t| t.packets));
-    let gone = gone.saturating_sub(sum(&|t| t.abandoned));
-    match packets + gone {
-        0 => 0.0,
-        all => gone as f64 / all as f64,
-    }
+    let lost = |(at, track): (usize, &TrackStats)| {
+        let before = before.received.get(at).copied().unwrap_or_default();
+        let packets = track.packets.saturating_sub(before.packets);
+        let gone = track.lost.saturating_sub(before.lost);
+        let back = track.recovered.saturating_sub(before.recovered);
+        let gone = gone.saturating_sub(back);
+        match packets + gone {
+            // A handful says nothing.
+            0..MIN_PACKETS => 0.0,
+            all => gone as f64 / all as f64,
+        }
+    };
+    let tracks = now.tracks.iter().enumerate();
+    tracks.map(lost).fold(0.0, f64::max)
 }
 
 fn count(survey: &[(ConnectionId, ConnectionStats)]) {
@@ -107,7 +116,7 @@ struct Totals {
     packets: u64,
     bytes: u64,
     lost: u64,
-    abandoned: u64,
+    recovered: u64,
     resent: u64,
     nacks: u64,
     key_frames: u64,
@@ -132,7 +141,7 @@ fn sample(
             packets: track.packets,
             bytes: track.bytes,
             lost: track.lost,
-            abandoned: track.abandoned,
+            recovered: track.recovered,
             resent: 0,
             nacks: track.nacks_sent,
             key_frames: track.plis_sent,
@@ -141,7 +150,7 @@ fn sample(
             packets: slot.packets,
             bytes: slot.bytes,
             lost: u64::from(slot.lost),
-            abandoned: 0,
+            recovered: 0,
             resent: slot.resent,
             nacks: slot.nacks,
             key_frames: slot.key_frames_wanted,
