@@ -277,6 +277,19 @@ fn a_producer_gives_roles() {
     assert_eq!((status, &view["role"]), (200, &json!("host")));
     assert_eq!(bob_starts(&producer, "show"), 201);
     assert_eq!(bob_starts(&producer, "attic"), 403);
+    // Nothing is overwritten that was not seen.
+    let tag = |producer: &Producer| {
+        let show = producer.client.get(producer.server.url(&path));
+        let shown = show.bearer_auth(&producer.token).send().expect("answered");
+        shown.headers()["etag"].to_str().expect("text").to_owned()
+    };
+    let name = |tag: &str| {
+        let body = json!({"name": "Bob"});
+        let answer = producer.ask(Method::PATCH, &path, body, &[("if-match", tag)]);
+        answer.status().as_u16()
+    };
+    let seen = tag(&producer);
+    assert_eq!([name(&seen), name(&seen)], [200, 412]);
     // Who publishes cannot be what may not.
     assert_eq!(make(&producer, "producer").0, 409);
     let (status, view) = make(&producer, "viewer");

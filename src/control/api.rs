@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -21,11 +21,12 @@ use super::audit::Change;
 use super::auth::Caller;
 use super::caller::Directed;
 use super::db::away;
-use super::openapi::{Conflict, Later, Limited, NotThere, Refusals, Unreadable};
+use super::openapi::{Changed, Conflict, Later, Limited, NotThere, Refusals, Unreadable};
 use super::paging::{Limit, Page};
 use super::participants::ParticipantDetail;
 use super::roles::Roles;
 use super::rooms::RoomSettings;
+use super::tags;
 use super::views::{
     Items, ParticipantView, PreviewView, RecordingView, RoomStats, RoomView, Started,
 };
@@ -188,7 +189,9 @@ async fn show_participant(
     };
     let id = id.parse().map_err(|_| unknown())?;
     let found = api.house.participant(room, id).await;
-    found.ok().flatten().map(fresh).ok_or_else(unknown)
+    let found = found.ok().flatten().ok_or_else(unknown)?;
+    let tag = tags::of(&found.participant);
+    Ok(tags::tagged(Some(&tag), fresh(found)))
 }
 
 /// Goes live
@@ -420,12 +423,16 @@ async fn take(State(api): State<Api>, Directed(room): Directed) -> Result<Respon
     tag = "program",
     params(("room" = RoomId, Path), ("id" = ParticipantId, Path)),
     request_body = ParticipantChange,
-    responses((status = 200, body = ParticipantView), Refusals, NotThere, Conflict, Unreadable)
+    responses(
+        (status = 200, body = ParticipantView),
+        Refusals, NotThere, Conflict, Changed, Unreadable, Later
+    )
 )]
 async fn change_participant(
     State(api): State<Api>,
     Directed(room): Directed,
     Path((_, id)): Path<(String, String)>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let change: ParticipantChange = change_of(body)?;
@@ -457,6 +464,7 @@ async fn change_participant(
     let commands = on_stage.into_iter().chain(place).chain(muted).chain(name);
     let nobody = || refused(Refused::NoSuchParticipant);
     let before = api.member(&room, id).ok_or_else(nobody)?;
+    tags::check(&headers, Some(&tags::of(&before)))?;
     api.house
         .direct(&room, commands.chain(role).collect())
         .map_err(refused)?;
@@ -470,7 +478,7 @@ async fn change_participant(
         ..before.clone()
     });
     let change = Change::default().from(before).to(&after);
-    Ok(change.on(fresh(after)))
+    Ok(change.on(tags::tagged(Some(&tags::of(&after)), fresh(after))))
 }
 
 /// The names of the layouts

@@ -1,7 +1,11 @@
 //! `ETag` and what is asked of it: that nothing is overwritten that was not seen (RFC 9110 §13.1).
 
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use crate::problem::Problem;
 
@@ -22,6 +26,13 @@ pub fn check(headers: &HeaderMap, tag: Option<&str>) -> Result<(), Problem> {
         }
         false => Ok(()),
     }
+}
+
+/// Of what has no count of its changes: all that there is to see of it.
+pub fn of(view: &impl Serialize) -> String {
+    let text = serde_json::to_vec(view).unwrap_or_default();
+    let hash = Sha256::digest(text);
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(&hash[..12]))
 }
 
 /// Says what the answer is of.

@@ -8,12 +8,11 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode, header};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use url::Url;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -250,7 +249,7 @@ async fn show(
 ) -> Result<Response, Problem> {
     let webhook = api.webhook(&caller, &id)?;
     let view = WebhookView::from(&*webhook);
-    Ok(tags::tagged(Some(&tag(&webhook)), fresh(view)))
+    Ok(tags::tagged(Some(&tags::of(&view)), fresh(view)))
 }
 
 /// Changes where it is sent and what of; what is not named stays as it is
@@ -271,7 +270,8 @@ async fn change(
 ) -> Result<Response, Problem> {
     let _turn = api.webhooks.turn.lock().await;
     let webhook = api.webhook(&caller, &id)?;
-    tags::check(&headers, Some(&tag(&webhook)))?;
+    let seen = tags::of(&WebhookView::from(&*webhook));
+    tags::check(&headers, Some(&seen))?;
     let change: WebhookChange = change_of(body)?;
     let mut changed = (*webhook).clone();
     if let Some(url) = change.url {
@@ -287,7 +287,7 @@ async fn change(
     let view = WebhookView::from(&changed);
     let change = Change::of(changed.room.clone());
     let change = change.from(WebhookView::from(&*webhook)).to(&view);
-    let answer = tags::tagged(Some(&tag(&changed)), fresh(view));
+    let answer = tags::tagged(Some(&tags::of(&view)), fresh(view));
     webhooks.change(changed);
     Ok(change.on(answer))
 }
@@ -378,13 +378,6 @@ async fn replay(
     webhooks.wake(webhook.id);
     let change = Change::of(webhook.room.clone());
     Ok(change.on((StatusCode::ACCEPTED, Json(Replayed { events }))))
-}
-
-/// Of what can be changed of it.
-fn tag(webhook: &Webhook) -> String {
-    let state = format!("{} {:?} {}", webhook.url, webhook.events, webhook.enabled);
-    let hash = Sha256::digest(state);
-    format!("\"{}\"", URL_SAFE_NO_PAD.encode(&hash[..12]))
 }
 
 impl Api {
