@@ -393,3 +393,36 @@ fn a_room_has_its_own_ladder_and_says_how_it_does() {
         (stats()["participants"] == 0).then_some(())
     });
 }
+
+/// It never expires; a stream that ends with its token does not end.
+#[test]
+fn who_has_an_api_key_hears_what_happens() {
+    use std::io::{BufRead, BufReader};
+    let producer = Producer::start(&[]);
+    let new = json!({"name": "the portal", "room": "*", "role": "producer"});
+    let key: Value = producer
+        .ask(Method::POST, "/api/v1/keys", new, &[])
+        .json()
+        .expect("JSON");
+    let key = key["key"].as_str().expect("a key");
+    let listen = producer.client.get(producer.server.url("/api/v1/events"));
+    let stream = listen
+        .bearer_auth(key)
+        .timeout(SOON)
+        .send()
+        .expect("answered");
+    assert_eq!(stream.status(), 200);
+    let small = [
+        "--size",
+        "320x180",
+        "--bitrate",
+        "200",
+        "--token",
+        &producer.token,
+    ];
+    let publisher = Publisher::start(&producer.server, "show", &small);
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let told = lines.find(|line| line.contains("participant.joined"));
+    assert!(told.is_some_and(|line| line.contains("\"identity\":\"boss\"")));
+    publisher.leave();
+}

@@ -11,7 +11,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -21,6 +21,7 @@ use super::audit::Change;
 use super::auth::Caller;
 use super::caller::Directed;
 use super::db::away;
+use super::fields::{name, named, whole};
 use super::openapi::{Changed, Conflict, Later, Limited, NotThere, Refusals, Unreadable};
 use super::paging::{Limit, Page};
 use super::participants::ParticipantDetail;
@@ -276,40 +277,6 @@ struct ParticipantChange {
     /// What of theirs reaches nobody, whatever they publish: all that is not named does.
     #[schema(value_type = Option<Vec<TrackSource>>)]
     muted: Option<BTreeSet<TrackSource>>,
-}
-
-/// In JSON, 2.0 is a whole number too.
-pub(super) fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
-    let Some(number) = Option::<f64>::deserialize(deserializer)? else {
-        return Ok(None);
-    };
-    match number.fract() == 0.0 && (0.0..=f64::from(u16::MAX)).contains(&number) {
-        true => Ok(Some(number as u16)),
-        false => Err(serde::de::Error::custom(format!(
-            "{number} is no whole number from 0 to {}",
-            u16::MAX
-        ))),
-    }
-}
-
-const MAX_NAME_CHARS: usize = 80;
-
-fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let name = Option::<String>::deserialize(deserializer)?;
-    let fits = |name: &String| !name.trim().is_empty() && name.chars().count() <= MAX_NAME_CHARS;
-    match name.as_ref().is_none_or(fits) {
-        true => Ok(name.map(|name| name.chars().filter(|c| !c.is_control()).collect())),
-        false => Err(serde::de::Error::custom(format!(
-            "name has 1 to {MAX_NAME_CHARS} characters"
-        ))),
-    }
-}
-
-/// Tells `null` from what is not there.
-fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
 
 /// Changes the program; what is not named stays as it is

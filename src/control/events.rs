@@ -472,7 +472,10 @@ async fn expiry(claims: Option<Claims>) {
     let Some(claims) = claims else {
         return std::future::pending().await;
     };
-    let at = UNIX_EPOCH + Duration::from_secs(claims.exp);
+    // A key that never expires does so after the end of time.
+    let Some(at) = UNIX_EPOCH.checked_add(Duration::from_secs(claims.exp)) else {
+        return std::future::pending().await;
+    };
     tokio::time::sleep(at.duration_since(SystemTime::now()).unwrap_or_default()).await;
 }
 

@@ -21,13 +21,13 @@ use super::api::{Body, change_of, fresh, readable};
 use super::audit::Change;
 use super::auth::{self, Authority, Caller, Claims, KEY_PREFIX, KeyHash, Scope};
 use super::db::{self, Db, away};
+use super::fields::MAX_NAME_CHARS;
 use super::openapi::{Conflict, Later, NotThere, Refusals, Unreadable};
 use super::paging::{Limit, Page};
 use crate::problem::Problem;
 use crate::room::Role;
 
 const KEY_BYTES: usize = 32;
-const MAX_NAME_CHARS: usize = 80;
 
 #[derive(Clone)]
 struct Api {

@@ -1,11 +1,16 @@
 //! WHO MAY, and the API that producers and pages use.
 //!
-//! Read [`auth`] (tokens and what they allow; [`issuer`]: those of others, [`keys`]: those for long, [`caller`]:
-//! who asks), then [`api`] (the routes), [`rooms`] (those that were made), [`recordings`], [`views`] (what
-//! they answer, in pages of [`paging`], with the tags of [`tags`]), [`openapi`] (what describes them), [`events`] (what happens, as it happens) and [`webhooks`] (the same,
-//! sent to who asked). [`moderation`] is who has to leave, and [`bans`] who may not come back, [`roles`] who became what; [`audit`] is what
-//! was commanded, [`idempotency`] how it is carried out once, [`people`] how someone is forgotten, [`origin`]
-//! where requests come from and how often. [`db`] is what outlives the server; [`core`] what is decided without I/O.
+//! Who asks: [`auth`] (tokens, and what they allow), [`issuer`] (those of an identity provider), [`keys`]
+//! (those that last), [`tokens`] (making and revoking), [`roles`] and [`bans`] (what producers made of
+//! somebody), [`caller`] (who sent this request), [`origin`] (from where, and how often).
+//!
+//! What they ask: [`api`] (a room's program and its people), [`rooms`] (those that were made), [`moderation`] (who
+//! has to leave), [`recordings`]; [`views`] (what is answered), in pages of [`paging`], with the tags of
+//! [`tags`]; [`fields`] (what is sent); [`openapi`] (what describes it all).
+//!
+//! What is told and kept: [`events`] (what happens, as it happens), [`webhooks`] (the same, sent to who asked),
+//! [`audit`] (what was commanded), [`idempotency`] (so that it is done once), [`people`] (whom to forget),
+//! [`db`] (what outlives the server). [`core`] decides without I/O.
 
 pub mod api;
 pub mod audit;
@@ -15,6 +20,7 @@ pub mod caller;
 pub mod core;
 pub mod db;
 pub mod events;
+pub mod fields;
 pub mod idempotency;
 pub mod issuer;
 pub mod keys;

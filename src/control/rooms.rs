@@ -15,12 +15,13 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::api::{Body, House, change_of, fields_of, fresh, no_room, whole};
+use super::api::{Body, House, change_of, fields_of, fresh, no_room};
 use super::audit::Change;
 use super::auth::Caller;
 use super::bans::Bans;
 use super::caller::{Directed, room_id};
 use super::db::{self, Db, away};
+use super::fields::whole;
 use super::openapi::{Changed, Later, NotThere, Refusals, Unreadable};
 use super::roles::Roles;
 use super::tags;

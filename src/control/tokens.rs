@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use http::{StatusCode, header};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -18,6 +18,7 @@ use super::api::{Body, change_of};
 use super::audit::Change;
 use super::auth::{Authority, Caller, Claims, Scope, expires_in};
 use super::db::{self, Db, away};
+use super::fields::{short, whole};
 use super::openapi::{Conflict, Later, NotThere, Refusals, Unreadable};
 use crate::problem::Problem;
 use crate::room::{Role, RoomId, TrackSource};
@@ -86,36 +87,9 @@ struct NewToken {
     #[schema(value_type = Option<Vec<TrackSource>>)]
     publish: Option<BTreeSet<TrackSource>>,
     /// How long it is good for, in seconds; never longer than the token it is asked for with.
-    #[serde(default, deserialize_with = "seconds")]
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 31622400, default = 43200)]
     ttl_s: Option<u32>,
-}
-
-/// Of an identity or a name.
-const MAX_CHARS: usize = 80;
-
-fn short<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?;
-    let length = text.as_ref().map_or(1, |text| text.chars().count());
-    match (1..=MAX_CHARS).contains(&length) {
-        true => Ok(text),
-        false => Err(serde::de::Error::custom(format!(
-            "identity and name have 1 to {MAX_CHARS} characters"
-        ))),
-    }
-}
-
-/// In JSON, 60.0 is a whole number too.
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    let Some(number) = Option::<f64>::deserialize(deserializer)? else {
-        return Ok(None);
-    };
-    match number.fract() == 0.0 && (1.0..=f64::from(MAX_TTL_S)).contains(&number) {
-        true => Ok(Some(number as u32)),
-        false => Err(serde::de::Error::custom(format!(
-            "ttl_s is a whole number from 1 to {MAX_TTL_S}"
-        ))),
-    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -143,7 +117,12 @@ async fn issue(
     caller.directs_some()?;
     let new: NewToken = change_of(body)?;
     caller.directs(Some(&new.room))?;
-    let ttl = Duration::from_secs(new.ttl_s.unwrap_or(DEFAULT_TTL_S).into());
+    let ttl_s = new.ttl_s.unwrap_or(DEFAULT_TTL_S);
+    if !(1..=MAX_TTL_S).contains(&ttl_s) {
+        let detail = format!("ttl_s is 1 to {MAX_TTL_S}");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
+    }
+    let ttl = Duration::from_secs(ttl_s.into());
     let exp = expires_in(ttl);
     let id = Uuid::now_v7().to_string();
     let claims = Claims {

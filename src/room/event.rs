@@ -122,11 +122,11 @@ pub enum Event {
     ParticipantLeft {
         participant: ParticipantId,
     },
-    /// Has to leave; the connections by which they are here, if they still stand, must be closed.
+    /// Has to leave; the connection by which they publish, if it still stands, must be closed. Their session
+    /// sees that its place is gone.
     ParticipantRemoved {
         participant: ParticipantId,
         publishing: Option<Session>,
-        attending: Option<Session>,
     },
     /// What of theirs a producer muted, in all.
     ParticipantMuted {

@@ -486,11 +486,9 @@ impl Room {
         let participant = self.participants.get(&id);
         let participant = participant.ok_or(Refused::NoSuchParticipant)?;
         let publishing = participant.presence.session();
-        let attending = participant.attending;
         self.events.push_back(Event::ParticipantRemoved {
             participant: id,
             publishing,
-            attending,
         });
         if let Some(session) = publishing {
             self.end_tracks(id, session);

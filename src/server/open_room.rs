@@ -469,7 +469,6 @@ impl OpenRoom {
                         broadcast.stop();
                     }
                 }
-                // Their session sees that its place is gone.
                 Event::ParticipantRemoved { publishing, .. } => {
                     let connection = publishing.and_then(|s| state.connections.remove(&s));
                     if let Some(id) = connection.and_then(|c| c.id) {

@@ -75,6 +75,9 @@ test("a refusal is shown, but does not stop what plays", () => {
   expect(play(refused)[1]).toEqual({ name: "refused", reason: "a token is needed" });
   expect(play(room("a"), "playing", refused)[0].at(-1)).toBe("playing");
   expect(play(refused, "unreachable")[1].name).toBe("looking");
+  // A token that ended is the end of the show, and not something to wait for.
+  expect(play(room("a"), "playing", "failed", refused)[0].at(-1)).toBe("refused detach");
+  expect(play(room("a"), "playing", "failed", refused, room("a"))[0].at(-1)).toBe("starting attach");
 });
 
 test("who waits asks often, who watches seldom", () => {

@@ -44,7 +44,8 @@ export function step(state: Show, event: ShowEvent, now: number, random: number)
       // What plays, plays on from its buffer, or fails by itself.
       return state.name === "refused" ? [LOOKING, []] : [state, []];
     case "refused":
-      return isOn(state) ? [state, []] : [{ name: "refused", reason: event.reason }, []];
+      // What plays, plays on; what is tried again and again is refused by then, too.
+      return state.name === "playing" ? [state, []] : [{ name: "refused", reason: event.reason }, isOn(state) ? ["detach"] : []];
     case "playing":
       return state.name === "starting" || state.name === "interrupted"
         ? [{ name: "playing", broadcast: state.broadcast, attempt: 0 }, []]

@@ -581,7 +581,6 @@ fn who_is_removed_is_gone_with_their_connections_and_the_broadcast_of_the_last()
             Event::ParticipantRemoved {
                 participant: participant(1),
                 publishing: Some(Session(1)),
-                attending: None,
             },
             Event::TrackEnded {
                 participant: participant(1),

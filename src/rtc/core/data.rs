@@ -12,7 +12,7 @@ use bytes::Bytes;
 use rtc_sctp::{
     Association, AssociationHandle, DatagramEvent, Endpoint, EndpointConfig, EndpointEvent,
     Event as SctpEvent, Payload, PayloadProtocolIdentifier as Ppi, ServerConfig, StreamEvent,
-    StreamId, TransportConfig,
+    StreamId, TimerConfig, TransportConfig,
 };
 use rtc_shared::TransportProtocol;
 
@@ -68,7 +68,14 @@ pub struct Data {
 
 impl Default for Data {
     fn default() -> Self {
+        // A message is sent again until the connection ends, which ICE's consent sees to: by default it is
+        // given up after five times, without a word, and with it all that follow.
+        let timers = TimerConfig {
+            max_t3_rtx_retrans: usize::MAX,
+            ..TimerConfig::default()
+        };
         let transport = TransportConfig::default()
+            .with_timer_config(timers)
             .with_sctp_port(SCTP_PORT)
             .with_max_message_size(MAX_MESSAGE)
             .with_max_receive_buffer_size(RECEIVE_BUFFER)

@@ -27,7 +27,12 @@ impl World {
         let now = Instant::now();
         let config = Arc::new(EndpointConfig::new());
         let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, config, None);
-        let client = ClientConfig::new(TransportConfig::default());
+        let timers = TimerConfig {
+            max_t3_rtx_retrans: usize::MAX,
+            ..TimerConfig::default()
+        };
+        let transport = TransportConfig::default().with_timer_config(timers);
+        let client = ClientConfig::new(transport);
         let (handle, association) = endpoint.connect(now, client, PEER).expect("begins");
         Self {
             ours: Data::default(),
@@ -165,7 +170,8 @@ proptest! {
             world.peer.say(Ppi::String, format!("theirs {n}").as_bytes(), now);
             world.ours.send(format!("ours {n}"), now);
         }
-        world.run(60);
+        // And then: five in a row are a minute.
+        world.run(600);
         let theirs: Vec<_> = (0..5).map(|n| DataEvent::Message(format!("theirs {n}"))).collect();
         prop_assert_eq!(&world.events[1..], &theirs[..]);
         let ours: Vec<_> = (0..5).map(|n| format!("ours {n}")).collect();
