@@ -73,15 +73,23 @@ test("calm brings the latency back at once by what was not needed", () => {
 
 test("who stalls again soon after is closer again later, and sooner when that is over", () => {
   const controller = new LatencyController();
-  for (const at of [0, 1, 2, 3]) controller.stalled(at);
+  for (const at of [0, 6, 12, 18]) controller.stalled(at);
   expect(controller.currentTarget).toBeCloseTo(1.7);
-  hold(controller, 3, 115);
+  hold(controller, 18, 115);
   expect(controller.currentTarget).toBeCloseTo(1.7);
-  hold(controller, 118, 400);
+  hold(controller, 133, 400);
   expect(controller.currentTarget).toBeLessThan(0.6);
-  controller.stalled(518);
-  hold(controller, 518, 65);
+  controller.stalled(533);
+  hold(controller, 533, 65);
   expect(controller.currentTarget, "not two minutes later").toBeLessThan(0.6);
+});
+
+test("several stalls of one moment pass as one does", () => {
+  const controller = new LatencyController();
+  for (const at of [0, 1, 2]) controller.stalled(at);
+  expect(controller.currentTarget).toBeCloseTo(1.4);
+  hold(controller, 2, 16);
+  expect(controller.currentTarget).toBeLessThan(0.6);
 });
 
 test("a buffer that almost runs dry gets a little more distance, without a stall", () => {

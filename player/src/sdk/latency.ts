@@ -68,6 +68,9 @@ const THIN = 0.08;
 /** A few parts long: each ends with the least there is ahead. */
 const WATCH_S = 2;
 
+/** Stalls within this have one cause. */
+const MOMENT_S = 5;
+
 export class LatencyController {
   private target: number;
   private calm: number;
@@ -75,6 +78,7 @@ export class LatencyController {
   private correcting = true;
   private arrived = false;
   private stalledAt = Number.NEGATIVE_INFINITY;
+  private momentSince = Number.NEGATIVE_INFINITY;
   /** The least there was ahead, in the current watch and in the current calm period. */
   private least = { since: 0, watch: Number.POSITIVE_INFINITY, calm: Number.POSITIVE_INFINITY };
 
@@ -91,8 +95,12 @@ export class LatencyController {
   stalled(now: number): void {
     const { stallStep, maxTarget, maxCalm } = this.settings;
     this.target = Math.min(maxTarget, this.target + stallStep);
-    // One stall passes; who stalls again soon after has a network that does so.
-    if (now - this.stalledAt < this.calm * 2) this.calm = Math.min(maxCalm, this.calm * 2);
+    // A moment passes, such as that of another page's start; who stalls again soon after it has a
+    // network that does so.
+    if (now - this.momentSince >= MOMENT_S) {
+      if (now - this.stalledAt < this.calm * 2) this.calm = Math.min(maxCalm, this.calm * 2);
+      this.momentSince = now;
+    }
     this.stalledAt = now;
     this.disturbed(now);
   }
