@@ -41,6 +41,9 @@ const MAX_COMMANDS: usize = 256;
 /// nobody can show a part of a frame. Longer than this none is held.
 const HOLD: Duration = Duration::from_millis(1);
 
+/// Bytes that are sealed before they are sent: more than a GSO call takes, less than a core's cache.
+const SEND_AT: usize = 64 * 1024;
+
 /// Addresses remembered of peers that other workers have; all are forgotten at once.
 const MAX_FOREIGN: usize = 100_000;
 
@@ -571,7 +574,6 @@ impl Worker {
         // By track, so that what a subscriber gets of one is one run of datagrams; each track's
         // packets stay in their order.
         round.packets.sort_by_key(|(source, _)| *source);
-        let mut outbox = std::mem::take(&mut self.outbox);
         let mut held = std::mem::take(&mut self.held);
         for packets in round.packets.chunk_by(|(a, _), (b, _)| a == b) {
             let (Some((source, first)), Some((_, last))) = (packets.first(), packets.last()) else {
@@ -583,10 +585,7 @@ impl Worker {
             }
             let remembered = packets.iter().map(|(_, packet)| packet);
             self.switchboard.remember(*source, remembered, now);
-            self.each_subscriber(*source, |peer, slot| {
-                let packets = packets.iter().map(|(_, packet)| packet);
-                peer.connection.forward(slot, packets, &mut outbox, now);
-            });
+            self.forward_to_subscribers(*source, packets, now);
         }
         round.packets.clear();
         // Before what comes next.
@@ -607,7 +606,7 @@ impl Worker {
                         let awaits = peer.connection.awaits_key_frame(slot) == Some(layer);
                         if awaits && !recent.is_empty() {
                             let (connection, recent) = (&mut peer.connection, recent.iter());
-                            connection.forward(slot, recent, &mut outbox, now);
+                            connection.forward(slot, recent, &mut self.outbox, now);
                         } else {
                             round.key_frames.push((source, layer));
                         }
@@ -618,7 +617,6 @@ impl Worker {
                 }
             }
         }
-        self.outbox = outbox;
         for ((id, track), layer) in round.key_frames.drain(..) {
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.connection.request_key_frame(track, Some(layer), now);
@@ -634,6 +632,30 @@ impl Worker {
     fn held_until(&self) -> Option<Instant> {
         let arrivals = self.round.packets.iter().map(|(_, packet)| packet.arrival);
         Some(arrivals.min()? + HOLD)
+    }
+
+    /// What is sealed goes to the kernel while it is still in the cache.
+    fn forward_to_subscribers(
+        &mut self,
+        source: Source,
+        packets: &[(Source, ReceivedRtp)],
+        now: Instant,
+    ) {
+        let mut nth = 0;
+        while let Some(&(id, slot)) = self.switchboard.subscribers(source).get(nth) {
+            nth += 1;
+            let (peers, outbox) = (&mut self.peers, &mut self.outbox);
+            if let Some(peer) = peers.get_mut(&id) {
+                peer.guard(id, |peer| {
+                    let packets = packets.iter().map(|(_, packet)| packet);
+                    peer.connection.forward(slot, packets, outbox, now);
+                });
+                self.touched.insert(id);
+            }
+            if self.outbox.bytes() >= SEND_AT {
+                self.send(now);
+            }
+        }
     }
 
     fn each_subscriber(&mut self, source: Source, mut each: impl FnMut(&mut Peer, Slot)) {

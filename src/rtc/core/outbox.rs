@@ -51,6 +51,11 @@ impl Outbox {
         self.datagrams.len()
     }
 
+    /// Of all datagrams together.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Each datagram with its path.
     pub fn iter(&self) -> impl Iterator<Item = (Path, &[u8])> {
         let mut start = 0;

@@ -64,6 +64,11 @@ impl Receiver {
         }
     }
 
+    /// What the peer sends from now on, after a negotiation.
+    pub fn agree(&mut self, media: Vec<Media>) {
+        self.tracks.agree(media);
+    }
+
     /// Takes one decrypted RTP packet, with the header parsed before.
     pub fn handle_rtp(&mut self, mut packet: BytesMut, header: &Header, now: Instant) {
         let Some(source) = self.tracks.find(header, &packet) else {

@@ -3,6 +3,12 @@
 /// RFC 8285 §4.2.
 const ONE_BYTE_PROFILE: [u8; 2] = [0xBE, 0xDE];
 
+/// RFC 3550 §5.1, without sources that contribute; RFC 8285's elements follow its own four bytes.
+const FIXED: usize = 12;
+const FIRST_ELEMENT: usize = FIXED + 4;
+/// With all extensions, padded.
+const LONGEST: usize = FIRST_ELEMENT + 8;
+
 /// What the header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
@@ -20,32 +26,34 @@ pub struct Head {
 impl Head {
     /// Appends the header to `packet`; its length.
     pub fn write(&self, packet: &mut Vec<u8>) -> usize {
-        let start = packet.len();
-        let extends = self.transport_cc.is_some() || self.audio_level.is_some();
-        packet.push(0x80 | u8::from(extends) << 4);
-        packet.push(u8::from(self.marker) << 7 | self.payload_type & 0x7F);
-        packet.extend_from_slice(&self.sequence.to_be_bytes());
-        packet.extend_from_slice(&self.timestamp.to_be_bytes());
-        packet.extend_from_slice(&self.ssrc.to_be_bytes());
-        if !extends {
-            return packet.len() - start;
-        }
-        packet.extend_from_slice(&ONE_BYTE_PROFILE);
-        let words = packet.len();
-        packet.extend_from_slice(&[0, 0]);
-        let first = packet.len();
+        let mut header = [0; LONGEST];
+        header[1] = u8::from(self.marker) << 7 | self.payload_type & 0x7F;
+        header[2..4].copy_from_slice(&self.sequence.to_be_bytes());
+        header[4..8].copy_from_slice(&self.timestamp.to_be_bytes());
+        header[8..FIXED].copy_from_slice(&self.ssrc.to_be_bytes());
+        let mut end = FIRST_ELEMENT;
         if let Some((id, number)) = self.transport_cc {
             let [high, low] = number.to_be_bytes();
-            packet.extend_from_slice(&[id << 4 | 1, high, low]);
+            header[end..end + 3].copy_from_slice(&[id << 4 | 1, high, low]);
+            end += 3;
         }
         if let Some((id, level)) = self.audio_level {
-            packet.extend_from_slice(&[id << 4, level]);
+            header[end..end + 2].copy_from_slice(&[id << 4, level]);
+            end += 2;
         }
-        while !(packet.len() - first).is_multiple_of(4) {
-            packet.push(0);
-        }
-        packet[words + 1] = ((packet.len() - first) / 4) as u8;
-        packet.len() - start
+        let extends = end > FIRST_ELEMENT;
+        header[0] = 0x80 | u8::from(extends) << 4;
+        let len = match extends {
+            true => {
+                let words = (end - FIRST_ELEMENT).div_ceil(4);
+                header[FIXED..FIXED + 2].copy_from_slice(&ONE_BYTE_PROFILE);
+                header[FIRST_ELEMENT - 1] = words as u8;
+                FIRST_ELEMENT + words * 4
+            }
+            false => FIXED,
+        };
+        packet.extend_from_slice(&header[..len]);
+        len
     }
 }
 

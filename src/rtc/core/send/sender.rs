@@ -346,6 +346,9 @@ impl Sender {
     /// Whole packets sent again: padding too, but of some use where one was lost.
     fn send_probe(&mut self, wire: &mut Wire<'_>, now: Instant) {
         let mut left = self.prober.due_bytes(&mut self.bandwidth, now);
+        if left == 0 {
+            return;
+        }
         let mut tracks = self.tracks.iter_mut();
         let Some(track) = tracks.find(|track| track.history.newest().is_some()) else {
             return;
