@@ -1,8 +1,10 @@
 //! `amphi load`: publishers, players and viewers in numbers, from one process, against any server
-//! that speaks WHIP (RFC 9725), WHEP (draft-ietf-wish-whep) or low-latency HLS.
+//! that speaks WHIP (RFC 9725), WHEP (draft-ietf-wish-whep) or low-latency HLS; and attendees of an
+//! Amphi room.
 
 mod hls;
 pub mod peer;
+mod session;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +13,7 @@ use anyhow::{Context, bail, ensure};
 use tokio::task::JoinSet;
 
 use self::peer::{Candidate, Counts, Picture};
+use self::session::Attendee;
 use crate::rtc::core::dtls::Identity;
 use crate::rtc::core::sdp::client::Wish;
 
@@ -38,6 +41,18 @@ enum LoadCommand {
     /// Many players of one participant
     Whep {
         /// The WHEP endpoint, as http://localhost:8080/whep/demo/load
+        url: String,
+        /// Publish the test stream here first, as http://localhost:8080/whip/demo?name=load: then
+        /// latency is measured too
+        #[arg(long, value_name = "URL")]
+        publish: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Many attendees of a room, who get all that is published there. A token must have no subject:
+    /// it would make them one participant
+    Session {
+        /// The room's sessions, as ws://localhost:8080/rtc/demo
         url: String,
         /// Publish the test stream here first, as http://localhost:8080/whip/demo?name=load: then
         /// latency is measured too
@@ -79,13 +94,18 @@ pub fn run(arguments: LoadArgs) -> anyhow::Result<()> {
 }
 
 async fn load(command: LoadCommand) -> anyhow::Result<()> {
-    let (wish, url, first, common) = match command {
-        LoadCommand::Whip { url, common } => (Wish::Publish, url, None, common),
+    let (who, url, first, common) = match command {
+        LoadCommand::Whip { url, common } => (Load::Publishers, url, None, common),
         LoadCommand::Whep {
             url,
             publish,
             common,
-        } => (Wish::Play, url, publish, common),
+        } => (Load::Players, url, publish, common),
+        LoadCommand::Session {
+            url,
+            publish,
+            common,
+        } => (Load::Attendees, websocket(&url)?, publish, common),
         LoadCommand::Hls { url, common } => return watch(url, common).await,
     };
     ensure!(common.count > 0, "--count is 0: nothing to do");
@@ -106,12 +126,13 @@ async fn load(command: LoadCommand) -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let (count, time) = (common.count, humantime::format_duration(common.duration));
-    match wish {
-        Wish::Publish => println!(
+    match who {
+        Load::Publishers => println!(
             "{count} publishers of {:.1} Mbit/s, for {time}",
             picture.bits_per_second() as f64 / 1e6
         ),
-        Wish::Play => println!("{count} players, for {time}"),
+        Load::Players => println!("{count} players, for {time}"),
+        Load::Attendees => println!("{count} attendees, for {time}"),
     }
     let mut peers = JoinSet::new();
     for nth in 0..common.count {
@@ -119,9 +140,7 @@ async fn load(command: LoadCommand) -> anyhow::Result<()> {
         let begin = Instant::now() + JOIN_EVERY * u32::try_from(nth).unwrap_or(u32::MAX);
         peers.spawn(async move {
             tokio::time::sleep_until(begin.into()).await;
-            let (peer, asked) = crowd.join(wish, &url).await?;
-            let sends = (wish == Wish::Publish).then_some(picture);
-            anyhow::Ok((asked, peer.run(sends, until).await?))
+            crowd.take_part(who, nth, &url, picture, until).await
         });
     }
     let (mut all, mut refused) = (Vec::new(), Vec::new());
@@ -134,11 +153,31 @@ async fn load(command: LoadCommand) -> anyhow::Result<()> {
     if let Some(publisher) = publisher {
         publisher.await??;
     }
-    report(&all, common.count, common.duration, wish);
+    report(&all, common.count, common.duration, who);
     if let Some(why) = refused.first() {
         bail!("{} were refused: {why}", refused.len());
     }
     Ok(())
+}
+
+/// What the many are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Load {
+    Publishers,
+    Players,
+    Attendees,
+}
+
+/// A session's address, which may be written as that of a page.
+fn websocket(url: &str) -> anyhow::Result<String> {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    match scheme {
+        "http" | "ws" => Ok(format!("ws://{rest}")),
+        "https" | "wss" => Ok(format!("wss://{rest}")),
+        _ => bail!(
+            "{url:?} is no address of a session: write ws://localhost:8080/rtc/demo or its like"
+        ),
+    }
 }
 
 /// Viewers, each as a page of its own.
@@ -215,6 +254,32 @@ struct Crowd {
 }
 
 impl Crowd {
+    /// One of the many, until `until`: when it asked, and what it counted.
+    async fn take_part(
+        &self,
+        load: Load,
+        nth: usize,
+        url: &str,
+        picture: Picture,
+        until: Instant,
+    ) -> anyhow::Result<(Instant, Counts)> {
+        let (wish, sends) = match load {
+            Load::Publishers => (Wish::Publish, Some(picture)),
+            Load::Players => (Wish::Play, None),
+            Load::Attendees => {
+                let attendee = Attendee {
+                    name: format!("load {}", nth + 1),
+                    token: self.token.clone(),
+                    identity: self.identity.clone(),
+                };
+                let asked = Instant::now();
+                return Ok((asked, attendee.attend(url, until).await?));
+            }
+        };
+        let (peer, asked) = self.join(wish, url).await?;
+        Ok((asked, peer.run(sends, until).await?))
+    }
+
     /// A peer that the server answered, and when it was asked.
     async fn join(&self, wish: Wish, url: &str) -> anyhow::Result<(peer::Peer, Instant)> {
         let asked = Instant::now();
@@ -248,7 +313,7 @@ impl Picture {
     }
 }
 
-fn report(all: &[(Instant, Counts)], count: usize, duration: Duration, wish: Wish) {
+fn report(all: &[(Instant, Counts)], count: usize, duration: Duration, load: Load) {
     let connected = all.iter().filter(|(_, counts)| counts.connected.is_some());
     println!("connected           {} of {count}", connected.count());
     let waits = |at: fn(&Counts) -> Option<Instant>| {
@@ -260,7 +325,7 @@ fn report(all: &[(Instant, Counts)], count: usize, duration: Duration, wish: Wis
         waits
     };
     line("time to connect", &waits(|counts| counts.connected));
-    if wish == Wish::Publish {
+    if load == Load::Publishers {
         return;
     }
     line("time to first frame", &waits(|counts| counts.first_frame));

@@ -1,6 +1,7 @@
 //! One peer of many: the server's own transport, made a client by checks of its own. It costs so
 //! little that one process can be a thousand of them.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
 
-use crate::room::Codec;
+use crate::room::{Codec, MediaKind};
 use crate::rtc::core::connection::Connection;
 use crate::rtc::core::dtls::Identity;
 use crate::rtc::core::ice::{self, Path, check};
@@ -17,7 +19,7 @@ use crate::rtc::core::outbox::Outbox;
 use crate::rtc::core::receive::payload::Content;
 use crate::rtc::core::receive::receiver::Output;
 use crate::rtc::core::sdp::OfferError;
-use crate::rtc::core::sdp::agreement::IceCredentials;
+use crate::rtc::core::sdp::agreement::{Agreement, IceCredentials, Media};
 use crate::rtc::core::sdp::client::{ClientOffer, Wish};
 use crate::rtc::core::send::track::Slot;
 use crate::rtc::core::{CloseReason, Event, LayerInfo, ReceivedRtp, TrackId};
@@ -36,6 +38,9 @@ const ICE_CONTROLLING: u16 = 0x802A;
 /// The sections of [`ClientOffer`].
 const SOUND: Slot = Slot(0);
 const PICTURE: Slot = Slot(1);
+
+/// Negotiations that a peer has not heard of yet.
+const MAX_CHANGES: usize = 16;
 
 /// Where a packet of ours carries when it was sent, in microseconds of the process's clock; and
 /// what tells it from others'.
@@ -70,6 +75,19 @@ pub struct Counts {
     pub latencies: Vec<Duration>,
 }
 
+impl Counts {
+    /// What another connection of the same client counted, after this one.
+    pub fn add(&mut self, later: Counts) {
+        self.connected = self.connected.or(later.connected);
+        self.first_frame = self.first_frame.or(later.first_frame);
+        self.closed = later.closed;
+        self.packets += later.packets;
+        self.bytes += later.bytes;
+        self.lost += later.lost;
+        self.latencies.extend(later.latencies);
+    }
+}
+
 /// An offer that waits for its answer.
 pub struct Candidate {
     identity: Arc<Identity>,
@@ -78,11 +96,7 @@ pub struct Candidate {
 
 impl Candidate {
     pub fn new(wish: Wish, identity: Arc<Identity>) -> Self {
-        let random = || format!("{:016x}", rand::random::<u64>());
-        let ice = IceCredentials {
-            ufrag: random()[..8].to_owned(),
-            pwd: random() + &random(),
-        };
+        let ice = credentials();
         let ssrcs = [(); 2].map(|()| (rand::random(), rand::random()));
         let offer = ClientOffer::new(wish, ice, &identity.fingerprint, ssrcs);
         Self { identity, offer }
@@ -97,40 +111,7 @@ impl Candidate {
     /// When the answer cannot be used.
     pub fn answered(self, answer: &str) -> Result<Peer, OfferError> {
         let (agreement, server) = self.offer.answered(answer)?;
-        let settings = ice::Settings {
-            candidates: Arc::default(),
-            connect_timeout: Duration::from_secs(30),
-            consent_timeout: Duration::from_secs(30),
-            vanish_timeout: Duration::from_secs(30),
-        };
-        let (local, remote) = (agreement.local_ice.clone(), agreement.remote_ice.clone());
-        let now = Instant::now();
-        let sends = !agreement.sends.is_empty();
-        let mut connection = Connection::new(
-            self.identity.clone(),
-            agreement,
-            settings,
-            rand::random(),
-            now,
-        );
-        if sends {
-            let layer = LayerInfo {
-                running: true,
-                ..LayerInfo::default()
-            };
-            connection.set_source(SOUND, Some(vec![layer]), now);
-            connection.set_source(PICTURE, Some(vec![layer]), now);
-        }
-        Ok(Peer {
-            identity: self.identity,
-            connection,
-            local,
-            remote,
-            path: Path::udp(server, None),
-            is_selected: false,
-            counts: Counts::default(),
-            outbox: Outbox::default(),
-        })
+        Ok(Peer::new(self.identity, agreement, server))
     }
 }
 
@@ -144,9 +125,54 @@ pub struct Peer {
     is_selected: bool,
     counts: Counts,
     outbox: Outbox,
+    pictures: BTreeSet<TrackId>,
+    /// What the server sends after a later negotiation.
+    changes: Option<mpsc::Receiver<Vec<Media>>>,
 }
 
 impl Peer {
+    /// Holds to what was agreed on with the server at that address.
+    pub fn new(identity: Arc<Identity>, agreement: Agreement, server: SocketAddr) -> Self {
+        let settings = ice::Settings {
+            candidates: Arc::default(),
+            connect_timeout: Duration::from_secs(30),
+            consent_timeout: Duration::from_secs(30),
+            vanish_timeout: Duration::from_secs(30),
+        };
+        let (local, remote) = (agreement.local_ice.clone(), agreement.remote_ice.clone());
+        let now = Instant::now();
+        let sends = !agreement.sends.is_empty();
+        let ssrc = rand::random();
+        let mut connection = Connection::new(identity.clone(), agreement, settings, ssrc, now);
+        if sends {
+            let layer = LayerInfo {
+                running: true,
+                ..LayerInfo::default()
+            };
+            connection.set_source(SOUND, Some(vec![layer]), now);
+            connection.set_source(PICTURE, Some(vec![layer]), now);
+        }
+        Self {
+            identity,
+            connection,
+            local,
+            remote,
+            path: Path::udp(server, None),
+            is_selected: false,
+            counts: Counts::default(),
+            outbox: Outbox::default(),
+            pictures: BTreeSet::new(),
+            changes: None,
+        }
+    }
+
+    /// Where to tell what the server sends after later negotiations.
+    pub fn changes(&mut self) -> mpsc::Sender<Vec<Media>> {
+        let (sender, changes) = mpsc::channel(MAX_CHANGES);
+        self.changes = Some(changes);
+        sender
+    }
+
     pub fn server(&self) -> SocketAddr {
         self.path.remote
     }
@@ -202,6 +228,7 @@ impl Peer {
                         self.take(&buffer[..len], Instant::now());
                     }
                 },
+                Some(media) = changed(&mut self.changes) => self.connection.agree_to_receive(media),
                 () = tokio::time::sleep_until(next.into()) => {}
             }
         }
@@ -244,6 +271,9 @@ impl Peer {
         while let Some(output) = self.connection.poll_event() {
             match output {
                 Output::Rtp(track, packet) => self.count(track, &packet),
+                Output::Event(Event::TrackStarted(track)) if track.kind == MediaKind::Video => {
+                    self.pictures.insert(track.id);
+                }
                 Output::Event(Event::Connected) => self.counts.connected = Some(now),
                 Output::Event(Event::Closed(reason)) => self.counts.closed = Some(reason),
                 _ => {}
@@ -256,7 +286,7 @@ impl Peer {
     fn count(&mut self, track: TrackId, packet: &ReceivedRtp) {
         self.counts.packets += 1;
         self.counts.bytes += packet.packet.len() as u64;
-        if packet.content.starts_key_frame && u16::from(track.0) == PICTURE.0 {
+        if packet.content.starts_key_frame && self.pictures.contains(&track) {
             self.counts.first_frame.get_or_insert(packet.arrival);
         }
         if packet.marker
@@ -299,6 +329,27 @@ impl Peer {
         }
         self.outbox.clear();
     }
+}
+
+/// Of a new agent (RFC 8445 §5.3).
+pub fn credentials() -> IceCredentials {
+    let random = || format!("{:016x}", rand::random::<u64>());
+    IceCredentials {
+        ufrag: random()[..8].to_owned(),
+        pwd: random() + &random(),
+    }
+}
+
+/// Pending where nothing changes any more.
+async fn changed(changes: &mut Option<mpsc::Receiver<Vec<Media>>>) -> Option<Vec<Media>> {
+    let media = match changes {
+        Some(changes) => changes.recv().await,
+        None => std::future::pending().await,
+    };
+    if media.is_none() {
+        *changes = None;
+    }
+    media
 }
 
 /// A VP8 payload (RFC 7741 §4.2) with the time of its sending.

@@ -12,7 +12,7 @@ use super::receive::receiver::{self, Output, Receiver};
 use super::receive::rtp;
 use super::receive::stats::TrackStats;
 use super::rtcp;
-use super::sdp::agreement::{Agreement, IceCredentials, SendMedia};
+use super::sdp::agreement::{Agreement, IceCredentials, Media, SendMedia};
 use super::sdp::fragment::MAX_CANDIDATES;
 use super::send::sender::{SendEvent, Sender};
 use super::send::track::{Slot, SlotStats, View, Wire};
@@ -206,6 +206,11 @@ impl Connection {
     /// What we send, after a negotiation.
     pub fn agree(&mut self, sends: Vec<SendMedia>) {
         self.sender.agree(sends, rand::random);
+    }
+
+    /// What the peer sends, after a negotiation.
+    pub fn agree_to_receive(&mut self, media: Vec<Media>) {
+        self.receiver.agree(media);
     }
 
     /// What comes in a slot from now on: a track with these layers, or nothing.

@@ -57,21 +57,47 @@ pub struct Tracks {
 
 impl Tracks {
     pub fn new(media: Vec<Media>) -> Self {
-        let mut sources = BTreeMap::new();
-        let tracks: Vec<Track> = media.into_iter().map(Track::new).collect();
-        for (track, of) in tracks.iter().enumerate() {
-            // With rids the order of `a=ssrc` says nothing, so the extension tells.
-            if let (true, Some(declared)) = (of.media.rids.is_empty(), of.media.ssrcs.first()) {
-                let source = |rtx| Source {
-                    track,
-                    stream: 0,
-                    rtx,
-                };
-                sources.insert(declared.media, source(false));
-                sources.extend(declared.rtx.map(|ssrc| (ssrc, source(true))));
+        let mut tracks = Self {
+            tracks: Vec::new(),
+            sources: BTreeMap::new(),
+        };
+        tracks.agree(media);
+        tracks
+    }
+
+    /// After a negotiation: a section keeps its place, and its track where the source is the same.
+    pub fn agree(&mut self, media: Vec<Media>) {
+        for (at, media) in media.into_iter().enumerate() {
+            match self.tracks.get_mut(at) {
+                Some(track) if track.media.ssrcs == media.ssrcs => track.media = media,
+                Some(track) => {
+                    self.sources.retain(|_, source| source.track != at);
+                    *track = Track::new(media);
+                    self.declare(at);
+                }
+                None => {
+                    self.tracks.push(Track::new(media));
+                    self.declare(at);
+                }
             }
         }
-        Self { tracks, sources }
+    }
+
+    fn declare(&mut self, track: usize) {
+        let Some(of) = self.tracks.get(track) else {
+            return;
+        };
+        // With rids the order of `a=ssrc` says nothing, so the extension tells.
+        if let (true, Some(declared)) = (of.media.rids.is_empty(), of.media.ssrcs.first()) {
+            let source = |rtx| Source {
+                track,
+                stream: 0,
+                rtx,
+            };
+            self.sources.insert(declared.media, source(false));
+            let rtx = declared.rtx.map(|ssrc| (ssrc, source(true)));
+            self.sources.extend(rtx);
+        }
     }
 
     /// The source of a packet; `None` if nothing tells, or it is one source too many.

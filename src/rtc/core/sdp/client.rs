@@ -1,13 +1,19 @@
-//! The other side of the table: what our own load clients offer, and what they read in an answer.
+//! The other side of the table: what our own load clients offer and read in an answer, and what they
+//! answer to an offer.
 
 use std::net::SocketAddr;
 
-use super::agreement::{Agreement, CodecParameters, Extensions, Fingerprint, IceCredentials, Rtx};
+use super::agreement::{
+    Agreement, CodecParameters, DtlsRole, Extensions, Fingerprint, IceCredentials, Media, Rtx,
+};
 use super::answer::{
     AnswerSettings, Published, accept, agreement, extensions_sent, receiver_of, send_media,
 };
 use super::offer::{Offer, OfferError};
-use super::write::{Announced, OurTransport, SectionText, write_section, write_session};
+use super::write::{
+    Announced, DATA_PROTOCOL, OurTransport, SectionText, write_data, write_rejected, write_section,
+    write_session,
+};
 use crate::room::{Codec, MediaKind};
 
 const PROTOCOL: &str = "UDP/TLS/RTP/SAVPF";
@@ -115,10 +121,7 @@ impl ClientOffer {
         let settings = AnswerSettings {
             codecs: match self.wish {
                 Wish::Publish => vec![Codec::Opus, Codec::Vp8],
-                Wish::Play => [Codec::Opus]
-                    .into_iter()
-                    .chain(PLAYED.map(|(codec, _)| codec))
-                    .collect(),
+                Wish::Play => taken(),
             },
             start_bitrate_kbps: 0,
             candidates: Vec::new(),
@@ -142,6 +145,95 @@ impl ClientOffer {
         let agreement = agreement(&answer, self.ice.clone(), media, sends);
         Ok((agreement, server))
     }
+}
+
+/// What a client answers to a server's offer, and what both hold to from then on.
+#[derive(Debug, Clone)]
+pub struct ClientAnswer {
+    pub text: String,
+    pub agreement: Agreement,
+    pub server: SocketAddr,
+}
+
+impl ClientAnswer {
+    /// Takes all that is sent, as a browser does, and accepts the data channel, but never opens it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Offer::parse`]; [`OfferError::Lacks`] without a candidate of UDP.
+    pub fn new(
+        offer: &str,
+        ice: IceCredentials,
+        fingerprint: &Fingerprint,
+    ) -> Result<Self, OfferError> {
+        let server = offer.lines().find_map(candidate);
+        let server = server.ok_or(OfferError::Lacks("a candidate of UDP"))?;
+        let offer = Offer::parse(offer)?;
+        let settings = AnswerSettings {
+            codecs: taken(),
+            start_bitrate_kbps: 0,
+            candidates: Vec::new(),
+            fingerprint: fingerprint.clone(),
+        };
+        let sections = offer.sections.iter().enumerate();
+        let media: Vec<Media> = sections
+            .filter_map(|(index, section)| accept(index, section, &settings))
+            .collect();
+        let agreement = Agreement {
+            dtls_role: DtlsRole::Client,
+            ..agreement(&offer, ice, media, Vec::new())
+        };
+        let transport = OurTransport {
+            ice: &agreement.local_ice,
+            candidates: &[],
+            fingerprint,
+            setup: "active",
+        };
+        let (mut sections, mut mids) = (String::new(), Vec::new());
+        for section in &offer.sections {
+            let media = agreement.media.iter().find(|m| m.mid == section.mid);
+            if let Some(media) = media {
+                let text = SectionText {
+                    media: &section.media,
+                    protocol: &section.protocol,
+                    mid: &section.mid,
+                    direction: if section.sends {
+                        "recvonly"
+                    } else {
+                        "inactive"
+                    },
+                    codecs: &media.codecs,
+                    extensions: media.extensions,
+                    rids: &[],
+                    announced: None,
+                };
+                write_section(&mut sections, &text, &transport);
+            } else if section.protocol == DATA_PROTOCOL && section.open {
+                write_data(&mut sections, &section.mid, &transport);
+            } else {
+                let formats = section.formats.join(" ");
+                let (media, protocol) = (&section.media, &section.protocol);
+                write_rejected(&mut sections, media, protocol, &formats, &section.mid);
+                continue;
+            }
+            mids.push(section.mid.as_str());
+        }
+        let mut text = String::new();
+        write_session(&mut text, 1, Some(&mids.join(" ")));
+        // A client is a whole agent (RFC 8445 §5.2).
+        text = text.replace("a=ice-lite\r\n", "") + &sections;
+        Ok(Self {
+            text,
+            agreement,
+            server,
+        })
+    }
+}
+
+/// What a player or attendee takes: it counts it and decodes nothing.
+fn taken() -> Vec<Codec> {
+    let pictures = PLAYED.map(|(codec, _)| codec);
+    [Codec::Opus].into_iter().chain(pictures).collect()
 }
 
 /// The address of `a=candidate:… udp …` (RFC 8839 §5.1).
