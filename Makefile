@@ -3,12 +3,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 
-# To build and run: GStreamer (the pipeline child), and FFmpeg's libraries (the finishing child).
+# To build and run: GStreamer and libyuv (the pipeline child), and FFmpeg's libraries (the finishing child).
 RUN_PACKAGES := build-essential pkg-config clang libclang-dev \
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstreamer-plugins-bad1.0-dev \
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
   gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-x \
-  libavcodec-dev libavformat-dev libavutil-dev libswscale-dev fonts-dejavu-core
+  libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libyuv-dev fonts-dejavu-core
 # To test: a real browser, another stack's WHIP client (libnice for it), ffprobe, and Python for what
 # asks the API all that its description allows, and more; the other database; the cache of config/edge.
 TEST_PACKAGES := chromium ffmpeg gstreamer1.0-nice gstreamer1.0-tools python3-venv postgresql nginx-light

@@ -27,14 +27,14 @@ const NEEDED: &[&str] = &[
     "rtpopuspay",
     "textoverlay",
     "valve",
-    "videocrop",
+    "videoconvert",
     "videoscale",
     "videotestsrc",
 ];
 
 const VIDEO_CODECS: &[(Codec, &[&str])] = &[
     (Codec::H264, &["rtph264depay", "avdec_h264"]),
-    (Codec::Vp8, &["rtpvp8depay", "vp8dec"]),
+    (Codec::Vp8, &["rtpvp8depay", "avdec_vp8"]),
     (Codec::Vp9, &["rtpvp9depay", "vp9dec"]),
     (Codec::Av1, &["rtpav1depay", "av1dec"]),
 ];

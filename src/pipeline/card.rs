@@ -85,6 +85,11 @@ impl CardBranch {
         Ok(branch)
     }
 
+    /// As sharp as the canvas, and more than a name in the corner.
+    pub fn is_drawn(&self) -> bool {
+        !matches!(self.look.card, Card::Name(_))
+    }
+
     pub fn is(&self, card: &Card, tile: &Tile) -> bool {
         self.look == Look::of(card, tile)
     }

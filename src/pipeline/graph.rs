@@ -19,7 +19,9 @@ use super::muxing::{MUXER, Muxing};
 use super::parts;
 use super::rtp::{self, Payloaded};
 use super::run::Outbox;
+use super::scale;
 use super::splice::Splicing;
+use crate::program::core::detail::Detail;
 use crate::program::core::grid::Grid;
 use crate::program::core::ladder::VideoRendition;
 use crate::program::core::layout::{Card, Tile};
@@ -30,9 +32,9 @@ use crate::program::core::splice::Source;
 use crate::program::core::wire::{Canvas, FromChild, InputId, InputSpec, Load, Stage, Start};
 use crate::room::MediaKind;
 
-/// How long the mixers wait for an input that is late: its jitter buffer, and decoding.
-const UPSTREAM_LATENCY: gst::ClockTime =
-    gst::ClockTime::from_mseconds(input::JITTER_MS as u64 + 40);
+/// How long the mixers wait for an input that is late: its jitter buffer, and decoding. What is early
+/// waits there as long.
+const MIX_LATENCY: gst::ClockTime = gst::ClockTime::from_mseconds(input::JITTER_MS as u64 + 40);
 /// A picture that is to be seen is waited for so long: a key frame of it, asked for anew.
 const SHOWN_WITHIN: Duration = Duration::from_millis(700);
 /// How often late packets are counted, and the parent is told of delays.
@@ -85,8 +87,11 @@ pub struct Graph {
     late_packets: u64,
     shedding: Shedding,
     auto_gain: bool,
-    /// What is to be done as soon as it can.
-    shed: Option<bool>,
+    /// What the parent was told of an overload.
+    is_overload_told: bool,
+    detail: Option<Detail>,
+    /// The largest rendition is copied from the next smaller one.
+    is_shed: bool,
     delays: Delays,
     outbox: Outbox,
 }
@@ -116,6 +121,9 @@ impl Graph {
                 .with_context(|| format!("no element {name}"))
         };
         let (compositor, audio_mixer) = (find("canvas")?, find("mix")?);
+        for mixer in [&compositor, &audio_mixer] {
+            input::hide_latency(&mixer.static_pad("sink_0").context("no first pad")?)?;
+        }
 
         // So that it is heard with the picture it was spoken to.
         let aac = find("aac")?.static_pad("src").context("no source pad")?;
@@ -186,7 +194,11 @@ impl Graph {
             queues,
             late_packets: 0,
             shedding: Shedding::new(ladder.fps, Instant::now()),
-            shed: None,
+            is_overload_told: false,
+            detail: ladder.video.get(1).map(|smaller| {
+                Detail::new(ladder.canvas_px(), (smaller.width_px, smaller.height_px))
+            }),
+            is_shed: false,
             auto_gain: start.auto_gain,
             delays,
             outbox,
@@ -310,13 +322,31 @@ impl Graph {
         };
         self.late_packets = late_packets;
         let _ = self.outbox.try_send(FromChild::Load(load));
-        if self.queues.len() < 2 {
+        self.shedding.handle_frames(frames, now);
+        self.shed(now);
+    }
+
+    /// The largest rendition is not encoded where that is too much, or would show no more than the
+    /// next smaller one.
+    fn shed(&mut self, now: Instant) {
+        let Some(detail) = &mut self.detail else {
             return;
+        };
+        let pictures = self.tiles.iter().filter_map(|(id, tile)| {
+            let size = self.inputs.get(id)?.size_px()?;
+            Some((size, *tile))
+        });
+        let has_more = self.cards.iter().any(CardBranch::is_drawn);
+        let is_missing = detail.is_missing(pictures, has_more, now);
+        let is_overloaded = self.shedding.is_shed();
+        let wanted = is_overloaded || is_missing;
+        if wanted != self.is_shed && self.splicing.shed(wanted) {
+            self.is_shed = wanted;
         }
-        self.shed = self.shedding.handle_frames(frames, now).or(self.shed);
-        if let Some(is_shed) = self.shed.filter(|is_shed| self.splicing.shed(*is_shed)) {
-            self.shed = None;
-            let _ = self.outbox.try_send(FromChild::Shed(is_shed));
+        let is_done = self.is_shed || !is_overloaded;
+        if is_overloaded != self.is_overload_told && is_done {
+            self.is_overload_told = is_overloaded;
+            let _ = self.outbox.try_send(FromChild::Shed(is_overloaded));
         }
     }
 
@@ -358,7 +388,7 @@ impl Graph {
         self.last_change = Some(Change {
             hides: before.filter(|id| !stays(id)).collect(),
             // The mixers are that much behind.
-            ends: Instant::now() + canvas.transition + Duration::from(UPSTREAM_LATENCY),
+            ends: Instant::now() + canvas.transition + Duration::from(MIX_LATENCY),
         });
         self.splicing.allow(canvas.copied);
         self.tiles = canvas.tiles;
@@ -526,7 +556,7 @@ fn note_position(tee: &gst::Element) -> anyhow::Result<Arc<Mutex<gst::ClockTime>
 fn description(start: &Start) -> anyhow::Result<String> {
     let ladder = &start.ladder;
     let top = ladder.video.first().context("a ladder without video")?;
-    let latency_ns = UPSTREAM_LATENCY.nseconds();
+    let latency_ns = MIX_LATENCY.nseconds();
     let raw = format!(
         "video/x-raw,format=I420,width={},height={},framerate={}/1,pixel-aspect-ratio=1/1",
         top.width_px, top.height_px, ladder.fps
@@ -538,14 +568,14 @@ fn description(start: &Start) -> anyhow::Result<String> {
     );
     let mut text = format!(
         "compositor name=canvas background=black ignore-inactive-pads=true \
-           min-upstream-latency={latency_ns} start-time-selection=first latency=0 \
+           start-time-selection=first latency={latency_ns} max-threads=1 \
          ! {raw} ! tee name=program \
-         videotestsrc name=beat is-live=true pattern=solid-color foreground-color=4278190080 ! {beat} ! queue max-size-buffers=2 ! canvas. \
-         audiomixer name=mix ignore-inactive-pads=true min-upstream-latency={latency_ns} \
-           start-time-selection=first output-buffer-duration=20000000 alignment-threshold={} \
+         videotestsrc name=beat is-live=true pattern=solid-color foreground-color=4278190080 ! {beat} ! canvas. \
+         audiomixer name=mix ignore-inactive-pads=true \
+           start-time-selection=first latency={latency_ns} output-buffer-duration=20000000 alignment-threshold={} \
          ! {MIX_CAPS} ! rglimiter ! audioconvert dithering=none ! {AUDIO_CAPS} ! tee name=sound \
-         {} sound. ! queue max-size-time=500000000 ! {} name=aac bitrate={} ! aacparse name=cut-sound ! {MUXER} ! appsink name=out-sound sync=false async=false \
-         audiotestsrc is-live=true wave=silence samplesperbuffer=960 ! {AUDIO_CAPS} ! queue ! mix. ",
+         {} sound. ! {} name=aac bitrate={} ! aacparse name=cut-sound ! {MUXER} ! appsink name=out-sound sync=false async=false \
+         audiotestsrc is-live=true wave=silence samplesperbuffer=960 ! {AUDIO_CAPS} ! mix. ",
         MIX_ALIGNMENT.nseconds(),
         rtp::of_sound("sound", &ladder.audio),
         AudioEncoder::find().element,
@@ -570,8 +600,10 @@ fn description(start: &Start) -> anyhow::Result<String> {
 
 fn scaler(video: &VideoRendition, fps: u32) -> String {
     format!(
-        "videoscale method=bilinear ! video/x-raw,format=I420,width={},height={},framerate={fps}/1,pixel-aspect-ratio=1/1 !",
-        video.width_px, video.height_px
+        "{} ! video/x-raw,format=I420,width={},height={},framerate={fps}/1,pixel-aspect-ratio=1/1 !",
+        scale::NAME,
+        video.width_px,
+        video.height_px
     )
 }
 

@@ -12,24 +12,25 @@ use super::delays::Delays;
 use super::motion::{Motion, Transition};
 use super::parts;
 use super::run::Outbox;
+use super::scale::{self, Scale};
 use super::splice::Splicing;
-use crate::program::core::layout::{Fit, Tile};
+use crate::program::core::fit::Size;
+use crate::program::core::layout::Tile;
 use crate::program::core::lip_sync::Seen;
 use crate::program::core::wire::{FromChild, InputId, InputSpec, Stage};
 use crate::room::{Codec, MediaKind};
 
 /// How long a late packet is waited for; paid only when one is late.
 pub const JITTER_MS: u32 = 80;
-/// Decoded media that waits for its turn in the mix: what keeps lips and voice together, and the
-/// mixers' patience. What is older than that is dropped: a mixer that hangs must not stop decoders.
-const MAX_QUEUED: gst::ClockTime = gst::ClockTime::from_mseconds(1_000);
 /// WebRTC's own gain control and nothing else of it, which browsers have applied already.
-const GAIN: &str = "webrtcdsp echo-cancel=false noise-suppression=false high-pass-filter=false \
-    gain-control=true gain-control-mode=adaptive-digital compression-gain-db=9 target-level-dbfs=6 ! ";
+const GAIN: &str = "! webrtcdsp echo-cancel=false noise-suppression=false high-pass-filter=false \
+    gain-control=true gain-control-mode=adaptive-digital compression-gain-db=9 target-level-dbfs=6";
 /// The name, within its bin, of what leaves H.264 as it came.
 const PARSER: &str = "parser";
 /// The same, of what puts pictures together.
 const DEPAYLOADER: &str = "depayloader";
+/// The same, of what makes pictures as large as their tiles, in the input's own thread.
+const SCALER: &str = "scaler";
 /// A publisher is asked for a key frame no more often, whatever the decoder wishes.
 const KEY_FRAME_EVERY: Duration = Duration::from_millis(500);
 /// Behind all pictures, and before the canvas' colour.
@@ -39,10 +40,6 @@ const LEAVING_Z: u32 = 2;
 /// A name stands on each picture, and what lies over others on these.
 const PICTURES_Z: u32 = 3;
 pub const OVER_Z: u32 = 5;
-
-/// The share of a picture's width or height that is left at least when its sides are cut off: of
-/// a telephone held upright, a wide tile would show no more than a mouth.
-const LEAST_LEFT: f64 = 0.7;
 
 pub struct Branch {
     bin: gst::Bin,
@@ -59,8 +56,8 @@ pub struct Branch {
     patience: Duration,
     pub group: u64,
     wish: Wish,
-    crop: Option<Crop>,
     /// Of a picture.
+    scaler: Option<Scale>,
     motion: Option<Motion>,
     has_begun: Arc<AtomicBool>,
 }
@@ -105,13 +102,13 @@ impl Branch {
         let mixer_pad = mixer
             .request_pad_simple("sink_%u")
             .context("no mixer pad")?;
+        hide_latency(&mixer_pad)?;
         if kind == MediaKind::Video {
+            // And no `converter-config`: with one GStreamer 1.22 copies also what fits.
             mixer_pad.set_property_from_str("sizing-policy", "keep-aspect-ratio");
-            let mut scaling = gst_video::VideoConverterConfig::new();
-            scaling.set_resampler_method(gst_video::VideoResamplerMethod::Linear);
-            mixer_pad.set_property("converter-config", gst::Structure::from(scaling));
         }
-        let crop = bin.by_name("crop").map(Crop::new).transpose()?;
+        let scaler = bin.by_name(SCALER);
+        let scaler = scaler.and_then(|element| element.downcast::<Scale>().ok());
         let motion = match kind {
             MediaKind::Video => {
                 delays.watch(&mixer_pad, Stage::Decoded)?;
@@ -127,7 +124,7 @@ impl Branch {
         });
         let branch = Self {
             wish,
-            crop,
+            scaler,
             motion,
             has_begun,
             bin,
@@ -205,6 +202,13 @@ impl Branch {
         self.has_begun.load(Ordering::Relaxed)
     }
 
+    /// How large the picture comes.
+    pub fn size_px(&self) -> Option<Size> {
+        let caps = self.scaler.as_ref()?.static_pad("sink")?.current_caps()?;
+        let info = gst_video::VideoInfo::from_caps(&caps).ok()?;
+        Some((info.width(), info.height()))
+    }
+
     /// Shows the picture in its tile, or not at all.
     pub fn place(&mut self, tile: Option<Tile>, transition: Transition) {
         let Some(motion) = &mut self.motion else {
@@ -212,8 +216,8 @@ impl Branch {
         };
         let z = tile.as_ref().map_or(LEAVING_Z, z);
         self.mixer_pad.set_property("zorder", z);
-        if let (Some(tile), Some(crop)) = (tile, &self.crop) {
-            crop.fit(tile);
+        if let (Some(tile), Some(scaler)) = (tile, &self.scaler) {
+            scaler.fit(tile);
         }
         motion.go(tile, transition);
     }
@@ -245,108 +249,27 @@ pub fn remove(
     let _ = pipeline.remove(bin);
 }
 
+/// Says that what comes by `pad` comes at once: how long the mixers wait does not change with what
+/// they are given.
+pub fn hide_latency(pad: &gst::Pad) -> anyhow::Result<()> {
+    pad.add_probe(gst::PadProbeType::QUERY_UPSTREAM, |_, info| {
+        let latency = info.query_mut().map(gst::QueryRef::view_mut);
+        match latency {
+            Some(gst::QueryViewMut::Latency(latency)) => {
+                latency.set(true, gst::ClockTime::ZERO, gst::ClockTime::NONE);
+                gst::PadProbeReturn::Handled
+            }
+            _ => gst::PadProbeReturn::Ok,
+        }
+    })
+    .context("no probe")?;
+    Ok(())
+}
+
 pub fn z(tile: &Tile) -> u32 {
     match tile.is_over {
         true => OVER_Z,
         false => PICTURES_Z,
-    }
-}
-
-/// Cuts off what does not fit the tile, whatever size the picture has. Only the thread that the
-/// pictures come by changes the element, and between two pictures.
-struct Crop {
-    fit: Arc<Mutex<Fitting>>,
-}
-
-#[derive(Default)]
-struct Fitting {
-    tile: Option<Tile>,
-    /// What the element is set to fit.
-    done: Option<(gst::Caps, Tile)>,
-}
-
-impl Crop {
-    fn new(element: gst::Element) -> anyhow::Result<Self> {
-        let fit: Arc<Mutex<Fitting>> = Arc::default();
-        let pad = element.static_pad("sink").context("no sink pad")?;
-        let (of_probe, element) = (fit.clone(), element.downgrade());
-        let seen = gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::BUFFER;
-        pad.add_probe(seen, move |pad, info| {
-            if let (Some(element), Ok(mut fit)) = (element.upgrade(), of_probe.lock()) {
-                let is_caps = |event: &gst::Event| event.type_() == gst::EventType::Caps;
-                if info.event().is_some_and(is_caps) {
-                    // Smaller pictures may come, of which nothing would be left.
-                    fit.done = None;
-                    set_cut(&element, (0, 0));
-                } else if info.buffer().is_some() {
-                    fit.apply(&element, pad);
-                }
-            }
-            gst::PadProbeReturn::Ok
-        })
-        .context("no probe")?;
-        Ok(Self { fit })
-    }
-
-    fn fit(&self, tile: Tile) {
-        if let Ok(mut fit) = self.fit.lock() {
-            fit.tile = Some(tile);
-        }
-    }
-}
-
-impl Fitting {
-    fn apply(&mut self, element: &gst::Element, pad: &gst::Pad) {
-        let (Some(tile), Some(caps)) = (self.tile, pad.current_caps()) else {
-            return;
-        };
-        if self.done.as_ref() == Some(&(caps.clone(), tile)) {
-            return;
-        }
-        let size = caps.structure(0).and_then(|structure| {
-            let (width, height) = (
-                structure.get::<i32>("width"),
-                structure.get::<i32>("height"),
-            );
-            Some((f64::from(width.ok()?), f64::from(height.ok()?)))
-        });
-        let size: Option<(f64, f64)> = size.filter(|(width, height)| *width > 0.0 && *height > 0.0);
-        if let Some(size) = size {
-            set_cut(
-                element,
-                match tile.fit {
-                    Fit::Contain => (0, 0),
-                    Fit::Cover => cut(size, tile),
-                },
-            );
-        }
-        self.done = Some((caps, tile));
-    }
-}
-
-fn set_cut(element: &gst::Element, (left_px, top_px): (i32, i32)) {
-    for (edge, px) in [
-        ("left", left_px),
-        ("right", left_px),
-        ("top", top_px),
-        ("bottom", top_px),
-    ] {
-        if element.property::<i32>(edge) != px {
-            element.set_property(edge, px);
-        }
-    }
-}
-
-/// What is cut off at the left, as at the right, and at the top, as at the bottom; even, for
-/// chroma has half the resolution.
-fn cut((width, height): (f64, f64), tile: Tile) -> (i32, i32) {
-    let whole = width / height;
-    let wanted = f64::from(tile.width_px) / f64::from(tile.height_px);
-    let aspect = wanted.clamp(whole * LEAST_LEFT, whole / LEAST_LEFT);
-    let even = |px: f64| ((px / 4.0).round() as i32) * 2;
-    match aspect < whole {
-        true => (even(width - height * aspect), 0),
-        false => (0, even(height - width / aspect)),
     }
 }
 
@@ -359,7 +282,7 @@ fn description(spec: &InputSpec, auto_gain: bool) -> String {
              ! video/x-h264,stream-format=avc,alignment=au ! avdec_h264 max-threads=1"
         }
         Codec::Vp8 => {
-            "rtpvp8depay name=depayloader wait-for-keyframe=true request-keyframe=true ! vp8dec threads=1"
+            "rtpvp8depay name=depayloader wait-for-keyframe=true request-keyframe=true ! avdec_vp8 max-threads=1"
         }
         Codec::Vp9 => {
             "rtpvp9depay name=depayloader wait-for-keyframe=true request-keyframe=true ! vp9dec threads=1"
@@ -371,20 +294,18 @@ fn description(spec: &InputSpec, auto_gain: bool) -> String {
         Codec::Opus => "rtpopusdepay ! opusdec plc=true",
     };
     let convert = match spec.codec.kind() {
-        MediaKind::Video => "videocrop name=crop !".to_owned(),
+        // What decoders make is I420 already, but of the rarest.
+        MediaKind::Video => format!("videoconvert ! {} name={SCALER}", scale::NAME),
         MediaKind::Audio => {
             let has_gain = auto_gain && gst::ElementFactory::find("webrtcdsp").is_some();
             let gain = if has_gain { GAIN } else { "" };
-            format!("audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=2 ! {gain}")
+            format!("capsfilter caps=audio/x-raw,rate=48000,channels=2 {gain}")
         }
     };
-    let queue_ns = MAX_QUEUED.nseconds();
-    // Both have a thread of their own, which has their name.
+    // Its thread, which has its name, decodes too, and waits where the mixer has enough of it. What
+    // comes meanwhile waits there.
     let label = spec.id.label();
-    format!(
-        "rtpjitterbuffer name={label} latency={JITTER_MS} drop-on-latency=true do-lost=true ! {decoder} ! {convert} \
-         queue name={label}-queue max-size-buffers=0 max-size-bytes=0 max-size-time={queue_ns} leaky=downstream",
-    )
+    format!("rtpjitterbuffer name={label} latency={JITTER_MS} do-lost=true ! {decoder} ! {convert}")
 }
 
 /// Keeps the newest packet's times, as they would be without our delay.
@@ -521,29 +442,4 @@ fn begin(entry: &gst::Pad, spec: &InputSpec) -> anyhow::Result<()> {
     let segment = gst::FormattedSegment::<gst::ClockTime>::new();
     entry.push_event(gst::event::Segment::new(&segment));
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sides_are_cut_off_to_fill_the_tile_but_never_much() {
-        let tile = |width_px, height_px| Tile {
-            x_px: 0,
-            y_px: 0,
-            width_px,
-            height_px,
-            fit: Fit::Cover,
-            is_over: false,
-        };
-        let wide = (1280.0, 720.0);
-        assert_eq!(cut(wide, tile(640, 360)), (0, 0));
-        // 4:3 of it: 960 are left.
-        assert_eq!(cut(wide, tile(400, 300)), (160, 0));
-        assert_eq!(cut(wide, tile(1280, 600)), (0, 60));
-        // Of a picture that is much wider than its tile, 70 % are left.
-        assert_eq!(cut(wide, tile(300, 700)), (192, 0));
-        assert_eq!(cut((360.0, 640.0), tile(1280, 720)), (0, 96));
-    }
 }

@@ -42,7 +42,7 @@ pub fn of_picture(tee: &str, name: &str) -> String {
 pub fn of_sound(tee: &str, audio: &AudioRendition) -> String {
     let (name, bitrate_bps) = (&audio.name, audio.bitrate_bps.min(MAX_OPUS_BPS));
     format!(
-        "{tee}. ! queue max-size-time=500000000 ! {VALVE} name=valve-{name} \
+        "{tee}. ! {VALVE} name=valve-{name} ! queue max-size-time=500000000 \
          ! opusenc bitrate={bitrate_bps} bitrate-type=constrained-vbr \
          ! rtpopuspay mtu={MTU} timestamp-offset=0 ! appsink name=rtp-{name} sync=false async=false "
     )

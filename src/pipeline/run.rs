@@ -13,6 +13,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use super::abilities::abilities;
 use super::crash;
 use super::graph::Graph;
+use super::scale;
 use crate::program::core::lip_sync::Report;
 use crate::program::core::wire::{self, FromChild, InputId, LENGTH, ToChild};
 
@@ -78,6 +79,7 @@ fn work(incoming: &mut impl Read, outbox: Outbox) -> anyhow::Result<()> {
     crash::name_the_thread().context("signal handlers")?;
     gst::init().context("GStreamer")?;
     gstfmp4::plugin_register_static().context("cmafmux")?;
+    scale::register().context("the scaler")?;
     let Some(ToChild::Start(start)) = read_message(incoming)? else {
         anyhow::bail!("the parent's first message is not Start");
     };

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { promisify } from "node:util";
 import { browser, open, publishClock, serve, until, untilMoving, untilShow } from "./harness.mjs";
 import { addClock } from "./clock.mjs";
-import { checkStream } from "./playlists.mjs";
+import { checkStream, discontinuities, playlists } from "./playlists.mjs";
 import { play, received } from "./whep.mjs";
 
 const TIMES = 2;
@@ -19,27 +19,6 @@ async function direct(base, room, direction) {
     method: "PATCH", headers: { "content-type": "application/json" }, body: JSON.stringify(direction),
   });
   assert.ok(response.ok, await response.text());
-}
-
-/** The playlists of all renditions, by name. */
-async function playlists(base, room) {
-  const url = `${base}/live/${room}/index.m3u8`;
-  const multivariant = await (await fetch(url)).text();
-  const uris = [...multivariant.matchAll(/[^"\n]*\/([^/"\n]+)\/index\.m3u8/g)];
-  const texts = uris.map(async ([uri, name]) => [name, await (await fetch(new URL(uri, url))).text()]);
-  return Object.fromEntries(await Promise.all(texts));
-}
-
-/** The numbers of the segments that a discontinuity is before. */
-function discontinuities(playlist) {
-  const first = Number(playlist.match(/#EXT-X-MEDIA-SEQUENCE:(\d+)/)[1]);
-  const found = [];
-  let msn = first;
-  for (const line of playlist.split("\n")) {
-    if (line === "#EXT-X-DISCONTINUITY") found.push(msn);
-    if (/^\d+\.m4s/.test(line)) msn += 1;
-  }
-  return found;
 }
 
 test("the largest rendition is copied, and encoded again", { timeout: 240_000 }, async (t) => {

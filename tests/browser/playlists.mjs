@@ -111,3 +111,24 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     console.log(name, JSON.stringify(seen));
   }
 }
+
+/** The playlists of all renditions, by name. */
+export async function playlists(base, room) {
+  const url = `${base}/live/${room}/index.m3u8`;
+  const multivariant = await (await fetch(url)).text();
+  const uris = [...multivariant.matchAll(/[^"\n]*\/([^/"\n]+)\/index\.m3u8/g)];
+  const texts = uris.map(async ([uri, name]) => [name, await (await fetch(new URL(uri, url))).text()]);
+  return Object.fromEntries(await Promise.all(texts));
+}
+
+/** The numbers of the segments that a discontinuity is before. */
+export function discontinuities(playlist) {
+  const first = Number(playlist.match(/#EXT-X-MEDIA-SEQUENCE:(\d+)/)[1]);
+  const found = [];
+  let msn = first;
+  for (const line of playlist.split("\n")) {
+    if (line === "#EXT-X-DISCONTINUITY") found.push(msn);
+    if (/^\d+\.m4s/.test(line)) msn += 1;
+  }
+  return found;
+}

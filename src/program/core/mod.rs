@@ -2,7 +2,9 @@
 //! parent and child, the child's [`life`] and the [`suspects`] of its death, and in it the [`grid`] that all renditions are cut on,
 //! the [`splice`] of what is copied and what is encoded, [`shedding`] where it is too much, [`lip_sync`] and [`patience`].
 
+pub mod detail;
 pub mod files;
+pub mod fit;
 pub mod grid;
 pub mod ladder;
 pub mod layout;

@@ -37,6 +37,11 @@ impl Shedding {
         }
     }
 
+    /// Whether encoding all is too much.
+    pub fn is_shed(&self) -> bool {
+        self.is_shed
+    }
+
     /// Takes the number of frames that came to the most costly encoder since the last time. Says
     /// when its rendition is to be shed (`true`), and when it is to be taken back.
     pub fn handle_frames(&mut self, frames: u64, now: Instant) -> Option<bool> {
