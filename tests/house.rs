@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("control", &["room", "problem", "metrics"]),
     ("web", &["room", "problem"]),
     // `amphi load` is the other end of the same connections.
-    ("client", &["pipeline", "room", "rtc::core"]),
+    ("client", &["pipeline", "room", "rtc::core", "rtc::socket"]),
     ("config", &[]),
     ("metrics", &[]),
     ("problem", &[]),

@@ -69,13 +69,23 @@ pub struct Socket {
 impl Socket {
     /// Must be called within a tokio runtime.
     pub fn new(socket: StdSocket) -> io::Result<Self> {
+        Self::with_batch(socket, BATCH)
+    }
+
+    /// For one peer alone, of whom a call brings all there is. Must be called within a tokio
+    /// runtime.
+    pub fn of_one_peer(socket: StdSocket) -> io::Result<Self> {
+        Self::with_batch(socket, 1)
+    }
+
+    fn with_batch(socket: StdSocket, batch: usize) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
         let is_ipv6 = socket.local_addr()?.is_ipv6();
         Ok(Self {
             io: UdpSocket::from_std(socket)?,
             state,
             is_ipv6,
-            buffers: vec![vec![0; BUFFER_LEN]; BATCH],
+            buffers: vec![vec![0; BUFFER_LEN]; batch],
             unsent: 0,
             calls: 0,
         })

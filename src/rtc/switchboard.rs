@@ -14,7 +14,7 @@ use super::demux::ConnectionId;
 pub struct Switchboard {
     subscribers: BTreeMap<Source, Vec<(ConnectionId, Slot)>>,
     sources: BTreeMap<(ConnectionId, Slot), Source>,
-    /// By source and layer.
+    /// By source and layer; all layers of SVC are under its lowest.
     recent: BTreeMap<(Source, u8), Recent>,
 }
 
@@ -95,7 +95,11 @@ impl Switchboard {
     ) {
         if self.has_subscribers(source) {
             for packet in packets {
-                let recent = self.recent.entry((source, packet.layer)).or_default();
+                let layer = match packet.is_scalable() {
+                    true => 0,
+                    false => packet.layer,
+                };
+                let recent = self.recent.entry((source, layer)).or_default();
                 recent.push(packet, now);
             }
         }
@@ -103,7 +107,9 @@ impl Switchboard {
 
     /// Of a layer, from its last key frame on; empty when that was too long ago.
     pub fn recent(&self, source: Source, layer: u8, now: Instant) -> &[ReceivedRtp] {
-        let recent = self.recent.get(&(source, layer));
+        let lowest = self.recent.get(&(source, 0));
+        let scalable = lowest.filter(|recent| recent.is_scalable());
+        let recent = scalable.or_else(|| self.recent.get(&(source, layer)));
         recent.map_or(&[], |recent| recent.packets(now))
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::open_room::OpenRoom;
 use super::room_state::{Route, Routes};
-use crate::room::{Command, Session, TrackNumber};
+use crate::room::{Codec, Command, Session, TrackNumber};
 use crate::rtc::core::send::forward::{Forward, Rewritten, rewrite_payload};
 use crate::rtc::core::{
     CloseReason, Event, LayerInfo, ReceivedRtp, SenderReport, Sink, TrackId, TrackInfo,
@@ -22,7 +22,7 @@ pub struct Publisher {
     session: Session,
     routes: watch::Receiver<Routes>,
     current: Routes,
-    /// Tracks of several layers, made one; all others go as they are.
+    /// Tracks that may have several layers, made one; all others go as they are.
     layered: BTreeMap<TrackId, Forward>,
     /// The sound of a shared screen is nobody's voice.
     screens: BTreeSet<TrackId>,
@@ -49,7 +49,7 @@ impl Publisher {
     }
 
     fn started(&mut self, info: TrackInfo) {
-        if info.layers > 1 {
+        if info.layers > 1 || info.codec == Codec::Vp9 {
             let forward = Forward::new(info.clock_rate, 0);
             self.layered.entry(info.id).or_insert(forward).want(Some(0));
         }
@@ -127,7 +127,7 @@ impl Sink for Publisher {
     fn sender_report(&mut self, track: TrackId, report: SenderReport) {
         let rtp = match self.layered.get(&track) {
             None => Some(report.rtp),
-            Some(forward) if forward.current() != Some(report.layer) => None,
+            Some(forward) if !forward.is_of(report.layer) => None,
             Some(forward) => forward.timestamp(report.rtp),
         };
         let Some(rtp) = rtp else { return };
@@ -152,6 +152,7 @@ fn nearest(layers: &[LayerInfo], shown_px: u32) -> Option<u8> {
 /// The packet as one of a single source.
 fn rewrite(packet: &ReceivedRtp, rewritten: &Rewritten) -> Bytes {
     let mut bytes = BytesMut::from(&packet.packet[..]);
+    bytes[1] = bytes[1] & 0x7F | u8::from(rewritten.marker) << 7;
     bytes[2..4].copy_from_slice(&(rewritten.sequence as u16).to_be_bytes());
     bytes[4..8].copy_from_slice(&rewritten.timestamp.to_be_bytes());
     bytes[8..12].copy_from_slice(&PROGRAM_SSRC.to_be_bytes());

@@ -134,7 +134,7 @@ function showRoom(room: Session): void {
 async function chooseLayers(): Promise<void> {
   const own = session?.members.find((member) => member.self);
   const camera = own?.tracks.find((track) => track.source === "camera");
-  if (publisher.pc && camera) await sendLayers(publisher.pc, camera.players > 0);
+  if (publisher.pc && camera) await sendLayers(publisher.pc, chosenCodec(location.search), camera.players > 0);
 }
 
 async function startSharing(): Promise<void> {

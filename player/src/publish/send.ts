@@ -13,6 +13,10 @@ const LAYERS: RTCRtpEncodingParameters[] = [
   { rid: "f", maxBitrate: VIDEO_MAX_BPS },
 ];
 
+/** SVC of VP9: the same three pictures of one encoder, each on top of the smaller one. */
+const SPATIAL_LAYERS = "L3T1_KEY";
+const ONE_LAYER = "L1T1";
+
 export type VideoCodec = "h264" | "vp8" | "vp9" | "av1";
 
 /** The codec of `?codec=`; H.264 otherwise: most devices encode it in hardware. */
@@ -66,22 +70,38 @@ export async function addTracks(pc: RTCPeerConnection, stream: MediaStream, want
   }
 }
 
-/** VP9 and AV1 would need three encoders at once: they send one layer. */
-function encodings(codec: VideoCodec): RTCRtpEncodingParameters[] {
-  return codec === "h264" || codec === "vp8" ? LAYERS.map((layer) => ({ ...layer })) : [{ maxBitrate: VIDEO_MAX_BPS }];
+/** AV1 sends one layer: three encoders at once would be too much for most devices. */
+function encodings(codec: VideoCodec): Encoding[] {
+  switch (codec) {
+    case "vp9": return [{ maxBitrate: VIDEO_MAX_BPS, scalabilityMode: ONE_LAYER }];
+    case "av1": return [{ maxBitrate: VIDEO_MAX_BPS }];
+    default: return LAYERS.map((layer) => ({ ...layer }));
+  }
 }
 
-/** Sends the smaller layers, or saves the work while nobody plays them. */
-export async function sendLayers(pc: RTCPeerConnection, all: boolean): Promise<void> {
-  for (const sender of pc.getSenders()) {
-    const parameters = sender.getParameters();
-    const small = (parameters.encodings ?? []).filter(({ rid }) => rid === "q" || rid === "h");
-    if (small.every(({ active }) => active === all)) continue;
-    for (const encoding of small) encoding.active = all;
-    await sender.setParameters(parameters).catch(() => {
-      // The connection is just being closed.
-    });
-  }
+/** W3C's "Scalable Video Coding (SVC) Extension for WebRTC", which not every browser knows. */
+type Encoding = RTCRtpEncodingParameters & { scalabilityMode?: string };
+
+/** Sends the smaller layers of the camera, or saves the work while nobody plays them. */
+export async function sendLayers(pc: RTCPeerConnection, wanted: VideoCodec, all: boolean): Promise<void> {
+  const sender = senderOf(pc, "video");
+  if (!sender) return;
+  const parameters = sender.getParameters();
+  const encodings: Encoding[] = parameters.encodings ?? [];
+  const small = encodings.filter(({ rid }) => rid === "q" || rid === "h");
+  const scalable = wanted === "vp9" ? encodings : [];
+  const mode = all ? SPATIAL_LAYERS : ONE_LAYER;
+  if (small.every(({ active }) => active === all) && scalable.every((layers) => layers.scalabilityMode === mode)) return;
+  for (const encoding of small) encoding.active = all;
+  for (const encoding of scalable) encoding.scalabilityMode = mode;
+  await sender.setParameters(parameters).catch(() => {
+    // The connection is just being closed, or the browser knows no such layers.
+  });
+}
+
+/** The camera's or the microphone's: a shared screen comes after them. */
+function senderOf(pc: RTCPeerConnection, kind: "audio" | "video"): RTCRtpSender | undefined {
+  return pc.getTransceivers().find((transceiver) => transceiver.receiver.track.kind === kind)?.sender;
 }
 
 /**
@@ -134,7 +154,7 @@ export async function replaceTracks(pc: RTCPeerConnection, stream: MediaStream, 
   for (const kind of ["audio", "video"] as const) {
     const found = stream.getTracks().find((candidate) => candidate.kind === kind) ?? null;
     const track = kind === "video" && hidden ? null : found;
-    const sender = pc.getTransceivers().find((t) => t.receiver.track.kind === kind)?.sender;
+    const sender = senderOf(pc, kind);
     if (!sender) {
       if (found) return false;
       continue;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use crate::room::{Codec, MediaKind};
@@ -23,6 +22,7 @@ use crate::rtc::core::sdp::agreement::{Agreement, IceCredentials, Media};
 use crate::rtc::core::sdp::client::{ClientOffer, Wish};
 use crate::rtc::core::send::track::Slot;
 use crate::rtc::core::{CloseReason, Event, LayerInfo, ReceivedRtp, TrackId};
+use crate::rtc::socket::{self, Socket};
 
 /// Until the server answers one, and then for its consent (RFC 7675).
 const CHECK_EVERY: Duration = Duration::from_millis(200);
@@ -187,9 +187,10 @@ impl Peer {
             true => ([0u16; 8], 0).into(),
             false => ([0u8; 4], 0).into(),
         };
-        let socket = UdpSocket::bind(any).await?;
-        socket.connect(self.server()).await?;
-        let mut buffer = vec![0; 2048];
+        // As a network card with segmentation offload would, it takes what came in one call as
+        // one: on loopback the sender else pays for taking it apart.
+        let bound = socket::bind(any, false, 1)?.remove(0);
+        let mut socket = Socket::of_one_peer(bound)?;
         let mut check_at = Instant::now();
         let mut frame_at = Instant::now();
         let mut frame = 0u64;
@@ -199,8 +200,7 @@ impl Peer {
                 break;
             }
             if now >= check_at {
-                // One that is lost is repeated.
-                let _ = socket.send(&self.check()).await;
+                self.outbox.push(self.path, &self.check());
                 check_at = now
                     + if self.is_selected {
                         CONSENT_EVERY
@@ -217,16 +217,18 @@ impl Peer {
             if timer.is_some_and(|at| at <= now) {
                 self.connection.handle_timeout(now);
             }
-            self.flush(&socket, now);
+            self.flush(&mut socket, now);
             let frame_due = picture.map(|_| frame_at);
             let timer = self.connection.poll_timeout().map(|(at, _)| at);
             let next = [Some(check_at), Some(until), frame_due, timer];
             let next = next.into_iter().flatten().min().unwrap_or(until);
             tokio::select! {
                 ready = socket.readable() => if ready.is_ok() {
-                    while let Ok(len) = socket.try_recv(&mut buffer) {
-                        self.take(&buffer[..len], Instant::now());
-                    }
+                    let server = self.server();
+                    let now = Instant::now();
+                    while socket.receive(|path, datagram| if path.remote == server {
+                        self.take(datagram, now);
+                    }) {}
                 },
                 Some(media) = changed(&mut self.changes) => self.connection.agree_to_receive(media),
                 () = tokio::time::sleep_until(next.into()) => {}
@@ -241,7 +243,7 @@ impl Peer {
             .map(|t| t.lost)
             .sum();
         self.connection.close(CloseReason::Asked, now);
-        self.flush(&socket, now);
+        self.flush(&mut socket, now);
         Ok(self.counts)
     }
 
@@ -322,11 +324,9 @@ impl Peer {
             .forward(PICTURE, packets.iter(), outbox, now);
     }
 
-    fn flush(&mut self, socket: &UdpSocket, now: Instant) {
+    fn flush(&mut self, socket: &mut Socket, now: Instant) {
         self.connection.flush(&mut self.outbox, now);
-        for (_, datagram) in self.outbox.iter() {
-            let _ = socket.try_send(datagram);
-        }
+        socket.send(&self.outbox, |_, _, _| {});
         self.outbox.clear();
     }
 }

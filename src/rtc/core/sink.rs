@@ -25,7 +25,7 @@ pub struct TrackInfo {
     pub fmtp: String,
     /// A screen, not a camera.
     pub is_screen: bool,
-    /// How many layers were agreed on: 1 without simulcast.
+    /// How many sources were agreed on: 1 without simulcast. Each may come in spatial layers.
     pub layers: u8,
 }
 
@@ -45,7 +45,7 @@ pub struct ReceivedRtp {
     pub marker: bool,
     /// Nothing more of its frame follows: what was held for it may go.
     pub completes: bool,
-    /// Of simulcast: the index of its rid in the agreement; 0 without.
+    /// Of simulcast: the index of its rid in the agreement. Of SVC: the spatial layer. Else 0.
     pub layer: u8,
     pub content: Content,
     /// RFC 6464, as on the wire: whether it is voice, and the level in -dBov.
@@ -62,6 +62,11 @@ impl ReceivedRtp {
     /// Chromium probes with packets of nothing but padding: only their numbers matter.
     pub fn is_empty(&self) -> bool {
         self.packet.len() <= usize::from(self.header_len)
+    }
+
+    /// One of several layers that share their source's numbers (SVC).
+    pub fn is_scalable(&self) -> bool {
+        self.content.spatial.is_some()
     }
 }
 

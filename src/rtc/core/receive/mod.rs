@@ -1,9 +1,10 @@
 //! Receiving: decrypted packets become a track's packets, losses are asked for again, and the
 //! sender is told how its packets arrive.
 //!
-//! Read [`rtp`] (one header), [`payload`] and [`sps`] (one payload), [`sequence`], [`nack`], [`rtx`], then [`stream`] (one source),
-//! [`tracks`] (which source is whose), [`twcc`], [`reception`] and [`rate`] (what is told and
-//! measured), and [`receiver`], which composes them.
+//! Read [`rtp`] (one header), [`payload`], [`sps`] and [`vp9`] (one payload), [`sequence`],
+//! [`nack`], [`rtx`], then [`stream`] (one source) and [`spatial`] (its layers), [`tracks`] (which
+//! source is whose), [`twcc`], [`reception`] and [`rate`] (what is told and measured), and
+//! [`receiver`], which composes them.
 
 pub mod nack;
 pub mod payload;
@@ -13,8 +14,10 @@ pub mod reception;
 pub mod rtp;
 pub mod rtx;
 pub mod sequence;
+pub mod spatial;
 pub mod sps;
 pub mod stats;
 pub mod stream;
 pub mod tracks;
 pub mod twcc;
+pub mod vp9;

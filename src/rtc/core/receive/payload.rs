@@ -19,17 +19,31 @@ pub struct Content {
     /// A decoder can start with this packet: the first of a key frame, or any sound.
     pub starts_key_frame: bool,
     pub height_px: Option<HeightPx>,
-    pub vp8: Vp8Numbers,
+    pub numbers: RunningNumbers,
+    /// Of a source that comes in spatial layers (SVC).
+    pub spatial: Option<Spatial>,
 }
 
-/// Where VP8's running numbers stand in the payload (RFC 7741 §4.2); 0 is nowhere, for the
-/// descriptor's first byte is never one of them.
+/// Where VP8's and VP9's running numbers stand in the payload (RFC 7741 §4.2, RFC 9628 §4.2); 0
+/// is nowhere, for the descriptor's first byte is never one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Vp8Numbers {
+pub struct RunningNumbers {
     pub picture_id_at: u8,
     /// 15 bits, or 7.
     pub picture_id_is_long: bool,
     pub tl0_at: u8,
+}
+
+/// Which spatial layer of a picture a packet belongs to. All layers of a source share its SSRC
+/// and its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spatial {
+    /// 0 is the lowest, which stands alone.
+    pub id: u8,
+    /// The first packet of the picture's lowest layer.
+    pub starts_picture: bool,
+    /// The last packet of this layer of the picture.
+    pub ends_frame: bool,
 }
 
 impl Content {
@@ -42,7 +56,7 @@ impl Content {
             },
             Codec::H264 => h264(payload),
             Codec::Vp8 => vp8(payload).unwrap_or_default(),
-            Codec::Vp9 => vp9(payload).unwrap_or_default(),
+            Codec::Vp9 => super::vp9::read(payload).unwrap_or_default(),
             // The AV1 RTP specification §4.4: N, the first packet of a coded video sequence.
             Codec::Av1 => Self {
                 starts_key_frame: payload.first().is_some_and(|first| first & 0x08 != 0),
@@ -90,7 +104,7 @@ fn h264(payload: &[u8]) -> Content {
 fn vp8(payload: &[u8]) -> Option<Content> {
     let first = *payload.first()?;
     let mut at = 1;
-    let mut numbers = Vp8Numbers::default();
+    let mut numbers = RunningNumbers::default();
     if first & 0x80 != 0 {
         let extensions = *payload.get(at)?;
         at += 1;
@@ -121,26 +135,8 @@ fn vp8(payload: &[u8]) -> Option<Content> {
     Some(Content {
         starts_key_frame,
         height_px,
-        vp8: numbers,
-    })
-}
-
-/// RFC 9628 §4.2: not inter-predicted, the beginning of a frame, and of the lowest layer.
-fn vp9(payload: &[u8]) -> Option<Content> {
-    let first = *payload.first()?;
-    let has = |bit: u8| first & bit != 0;
-    let mut at = 1;
-    if has(0x80) {
-        at += 1 + usize::from(payload.get(at)? & 0x80 != 0);
-    }
-    let spatial = match has(0x20) {
-        true => payload.get(at)? >> 1 & 0x07,
-        false => 0,
-    };
-    let starts_key_frame = !has(0x40) && has(0x08) && spatial == 0;
-    Some(Content {
-        starts_key_frame,
-        ..Content::default()
+        numbers,
+        spatial: None,
     })
 }
 
@@ -175,12 +171,12 @@ mod tests {
         let content = Content::read(Codec::Vp8, &payload);
         assert!(content.starts_key_frame);
         assert_eq!(content.height_px, HeightPx::new(360));
-        let numbers = Vp8Numbers {
+        let numbers = RunningNumbers {
             picture_id_at: 2,
             picture_id_is_long: true,
             tl0_at: 4,
         };
-        assert_eq!(content.vp8, numbers);
+        assert_eq!(content.numbers, numbers);
         let mut later = payload;
         later[0] = 0x80;
         assert!(!starts(Codec::Vp8, &later));
@@ -188,20 +184,12 @@ mod tests {
         assert!(starts(Codec::Vp8, &[0x10, 0x00]));
     }
 
-    #[test]
-    fn vp9_starts_in_its_lowest_layer() {
-        assert!(starts(Codec::Vp9, &[0x88, 0x05]));
-        assert!(!starts(Codec::Vp9, &[0xC8, 0x05]));
-        assert!(starts(Codec::Vp9, &[0xA8, 0x85, 0x01, 0x00]));
-        assert!(!starts(Codec::Vp9, &[0xA8, 0x05, 0x02]));
-    }
-
     proptest! {
         /// No payload panics, and the numbers lie within it.
         #[test]
         fn survives(payload in proptest::collection::vec(any::<u8>(), 0..60)) {
             for codec in [Codec::H264, Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::Opus] {
-                let numbers = Content::read(codec, &payload).vp8;
+                let numbers = Content::read(codec, &payload).numbers;
                 let picture_id_end = usize::from(numbers.picture_id_at) + usize::from(numbers.picture_id_is_long);
                 prop_assert!(numbers.picture_id_at == 0 || picture_id_end < payload.len());
                 prop_assert!(numbers.tl0_at == 0 || usize::from(numbers.tl0_at) < payload.len());

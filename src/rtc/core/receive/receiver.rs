@@ -13,7 +13,8 @@ use super::rtx;
 use super::stats::TrackStats;
 use super::tracks::{Source, Tracks};
 use super::twcc::Twcc;
-use crate::room::MediaKind;
+use super::vp9;
+use crate::room::{Codec, MediaKind};
 use crate::rtc::core::rtcp::{self, Incoming};
 use crate::rtc::core::sdp::agreement::Media;
 use crate::rtc::core::sink::{Event, LayerInfo, ReceivedRtp, SenderReport, TrackId, TrackInfo};
@@ -150,11 +151,27 @@ impl Receiver {
         let Some(codec) = track.media.by_payload_type(payload_type) else {
             return;
         };
-        let content = match packet.len() > header.header_len {
-            true => Content::read(codec.codec, &packet[header.header_len..]),
-            false => Content::default(),
+        let payload = &packet[header.header_len..];
+        let mut content = match payload.is_empty() {
+            false => Content::read(codec.codec, payload),
+            true => Content::default(),
         };
-        if packet.len() > header.header_len {
+        let stream = &mut track.streams[source.stream];
+        if let Some(height_px) = content.height_px {
+            stream.height_px = height_px.get();
+        }
+        if let Some(spatial) = content.spatial {
+            stream.spatial.on_packet(spatial.id, payload.len(), now);
+        }
+        if codec.codec == Codec::Vp9 && content.starts_key_frame {
+            stream.spatial.set_heights(vp9::heights_px(payload));
+            stream.height_px = vp9::heights_px(payload).last().unwrap_or(stream.height_px);
+        }
+        if track.streams.len() > 1 {
+            // Subscribers choose among the rids.
+            content.spatial = None;
+        }
+        if !payload.is_empty() {
             track.last_packet = Some(now);
             if track.running != Some(payload_type) {
                 track.running = Some(payload_type);
@@ -177,10 +194,6 @@ impl Receiver {
                     .push_back(Output::Event(Event::TrackResumed(id)));
             }
         }
-        let stream = &mut track.streams[source.stream];
-        if let Some(height_px) = content.height_px {
-            stream.height_px = height_px.get();
-        }
         let level = track.media.extensions.audio_level;
         let level = level.and_then(|id| header.extension(&packet, id)?.first().copied());
         if let Some(level) = level {
@@ -196,7 +209,9 @@ impl Receiver {
             timestamp: header.timestamp,
             marker: header.marker,
             completes: header.marker || track.media.kind == MediaKind::Audio,
-            layer: source.stream as u8,
+            layer: content
+                .spatial
+                .map_or(source.stream as u8, |spatial| spatial.id),
             content,
             audio_level: level,
         };
@@ -256,8 +271,11 @@ impl Receiver {
     pub fn request_key_frame(&mut self, track: TrackId, layer: Option<u8>, now: Instant) {
         let mut tracks = self.tracks.tracks.iter_mut();
         if let Some(track) = tracks.find(|of| TrackId(of.media.index) == track) {
+            // One key frame starts all spatial layers of a source.
+            let last = track.streams.len().saturating_sub(1);
             for (at, stream) in track.streams.iter_mut().enumerate() {
-                stream.key_frame.wanted |= layer.is_none_or(|layer| usize::from(layer) == at);
+                let is_it = layer.is_none_or(|layer| usize::from(layer).min(last) == at);
+                stream.key_frame.wanted |= is_it;
             }
             self.send_key_frame_requests(now);
         }

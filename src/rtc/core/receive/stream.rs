@@ -7,6 +7,7 @@ use super::rate::Rate;
 use super::reception::Reception;
 use super::rtp::Header;
 use super::sequence::{Arrival, Sequence};
+use super::spatial::SpatialLayers;
 
 /// An encoder gets a request at most this often: each key frame costs bandwidth, of a large
 /// picture more.
@@ -38,6 +39,7 @@ pub struct Stream {
     pub key_frame: KeyFrame,
     /// Of the last key frame that said it; 0 before.
     pub height_px: u16,
+    pub spatial: SpatialLayers,
     pub last_packet: Option<Instant>,
 }
 
@@ -67,6 +69,7 @@ impl Stream {
             said_goodbye: false,
             key_frame: KeyFrame::default(),
             height_px: 0,
+            spatial: SpatialLayers::default(),
             last_packet: None,
         }
     }

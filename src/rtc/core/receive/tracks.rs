@@ -193,8 +193,17 @@ impl Track {
 
     /// What subscribers choose from.
     pub fn layers(&mut self, now: Instant) -> Vec<LayerInfo> {
-        let alone = self.streams.len() == 1;
         let stalled = self.stalled;
+        let alone = self.streams.len() == 1;
+        if let [stream] = &mut self.streams[..]
+            && stream.spatial.are_several()
+        {
+            let mut layers = stream.spatial.layers(now);
+            for layer in &mut layers {
+                layer.running &= !stalled;
+            }
+            return layers;
+        }
         let streams = self.streams.iter_mut();
         streams
             .map(|stream| {

@@ -1,19 +1,21 @@
 //! The heart of forwarding: one subscriber's continuous stream out of a track's layers.
 //!
-//! A track may come in several layers (simulcast), each a source of its own with its own
-//! sequence numbers, timestamps and picture ids. A subscriber sees one source that never breaks:
-//! layers change at key frames, what is left out leaves no gap, and what was lost stays a gap,
-//! so that the subscriber asks for it.
+//! A track may come in several layers, each a source of its own with its own sequence numbers,
+//! timestamps and picture ids (simulcast), or all of one source, each on top of the one below
+//! (SVC). A subscriber sees one source that never breaks: layers change at key frames (of SVC the
+//! upper ones are left out from any picture on), what is left out leaves no gap, and what was
+//! lost stays a gap, so that the subscriber asks for it.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::rtc::core::receive::payload::Content;
+use crate::rtc::core::receive::payload::{Content, Spatial};
 use crate::rtc::core::sink::ReceivedRtp;
 
 /// Left-out packets remembered, so that packets that come late get the number that waits for
-/// them. Chromium's probes are bursts of some dozens.
-const MAX_SKIPS: usize = 64;
+/// them. Chromium's probes are bursts of some dozens; of SVC it is all of the upper layers, some
+/// hundreds in a second.
+const MAX_SKIPS: usize = 512;
 
 /// A jump ahead beyond this is no loss but another source, of which nothing fits to the one
 /// before; and the subscriber's rollover counter could not follow.
@@ -29,7 +31,9 @@ pub struct Rewritten {
     /// Extended: the upper bits are the rollover counter.
     pub sequence: u64,
     pub timestamp: u32,
-    /// Added to VP8's picture id and TL0PICIDX, modulo their sizes.
+    /// The last packet of its picture, as far as it is sent.
+    pub marker: bool,
+    /// Added to the picture id and TL0PICIDX, modulo their sizes.
     pub picture_id_offset: u16,
     pub tl0_offset: u8,
 }
@@ -50,6 +54,10 @@ pub struct Forward {
 #[derive(Debug)]
 struct Source {
     layer: u8,
+    /// Of SVC: the packets before this number are of a time when `layer_before` ran.
+    since: u64,
+    layer_before: u8,
+    is_scalable: bool,
     first: u64,
     highest: u64,
     /// Added to the source's numbers, modulo 2^64; `skips` are subtracted.
@@ -105,6 +113,12 @@ impl Forward {
         self.source.as_ref().map(|source| source.layer)
     }
 
+    /// Whether what is being sent comes from this source of the track.
+    pub fn is_of(&self, source: u8) -> bool {
+        let is_it = |running: &Source| running.is_scalable || running.layer == source;
+        self.source.as_ref().is_some_and(is_it)
+    }
+
     /// The layer whose key frame is waited for.
     pub fn awaits_key_frame(&self) -> Option<u8> {
         self.wanted.filter(|wanted| self.current() != Some(*wanted))
@@ -123,24 +137,19 @@ impl Forward {
 
     /// Takes the track's next packet, of any layer. `None`: it is not for this subscriber.
     pub fn take(&mut self, packet: &ReceivedRtp) -> Option<Rewritten> {
-        let starts = packet.content.starts_key_frame && !packet.is_empty();
-        if self.awaits_key_frame() == Some(packet.layer) && starts {
-            self.switch(packet);
-        }
-        let jumped = |source: &Source| {
-            packet.layer == source.layer && packet.sequence > source.highest + MAX_JUMP
-        };
+        self.choose(packet);
+        let jumped =
+            |source: &Source| source.has(packet) && packet.sequence > source.highest + MAX_JUMP;
         if self.source.as_ref().is_some_and(jumped) {
             self.restart();
             return self.take(packet);
         }
         let source = self.source.as_mut()?;
-        if packet.layer != source.layer || packet.sequence < source.first {
+        if !source.has(packet) || packet.sequence < source.first {
             return None;
         }
-        let skipped_before = source.skips.iter().filter(|skip| **skip < packet.sequence);
-        let skipped_before = skipped_before.count() as u64;
-        if packet.is_empty() {
+        let limit = source.layer_at(packet.sequence);
+        if packet.is_empty() || (packet.is_scalable() && packet.layer > limit) {
             // In order it leaves no gap. Late, its number is given out already, as a gap.
             if packet.sequence > source.highest {
                 source.highest = packet.sequence;
@@ -149,13 +158,16 @@ impl Forward {
             return None;
         }
         source.highest = source.highest.max(packet.sequence);
+        let skipped_before = source.skips.partition_point(|skip| *skip < packet.sequence);
         let sequence = packet
             .sequence
             .wrapping_add(source.sequence_offset)
-            .wrapping_sub(skipped_before);
+            .wrapping_sub(skipped_before as u64);
+        let ends = |spatial: Spatial| spatial.id == limit && spatial.ends_frame;
         let rewritten = Rewritten {
             sequence,
             timestamp: packet.timestamp.wrapping_add(source.timestamp_offset),
+            marker: packet.marker || packet.content.spatial.is_some_and(ends),
             picture_id_offset: source.picture_id_offset,
             tl0_offset: source.tl0_offset,
         };
@@ -172,8 +184,33 @@ impl Forward {
         Some(rewritten)
     }
 
+    /// Changes the layer, where this packet allows it.
+    fn choose(&mut self, packet: &ReceivedRtp) {
+        if let Some(source) = self.source.as_mut() {
+            source.is_scalable |= packet.is_scalable();
+        }
+        let Some(wanted) = self.awaits_key_frame().filter(|_| !packet.is_empty()) else {
+            return;
+        };
+        let starts_key_frame = packet.content.starts_key_frame;
+        let spatial = packet.content.spatial;
+        // All of it goes on, with another part of its layers.
+        if let (Some(spatial), Some(source)) = (spatial, self.source.as_mut())
+            && packet.sequence > source.highest
+        {
+            if starts_key_frame || (spatial.starts_picture && wanted < source.layer) {
+                source.layer_before = source.layer;
+                source.since = packet.sequence;
+                source.layer = wanted;
+                self.switches += 1;
+            }
+        } else if starts_key_frame && (spatial.is_some() || packet.layer == wanted) {
+            self.switch(packet, wanted);
+        }
+    }
+
     /// The first packet of the wanted layer's key frame: from here it is the source.
-    fn switch(&mut self, packet: &ReceivedRtp) {
+    fn switch(&mut self, packet: &ReceivedRtp, layer: u8) {
         let numbers = Numbers::read(packet);
         let (timestamp, picture_id, tl0) = match self.last {
             None => (packet.timestamp, numbers.picture_id, numbers.tl0),
@@ -188,7 +225,10 @@ impl Forward {
         };
         self.switches += u64::from(self.last.is_some());
         self.source = Some(Source {
-            layer: packet.layer,
+            layer,
+            since: packet.sequence,
+            layer_before: layer,
+            is_scalable: packet.is_scalable(),
             first: packet.sequence,
             highest: packet.sequence,
             sequence_offset: self.next_sequence.wrapping_sub(packet.sequence),
@@ -201,6 +241,18 @@ impl Forward {
 }
 
 impl Source {
+    fn has(&self, packet: &ReceivedRtp) -> bool {
+        self.is_scalable || packet.layer == self.layer
+    }
+
+    /// The layer that was sent when the packet of this number was new.
+    fn layer_at(&self, sequence: u64) -> u8 {
+        match sequence < self.since {
+            true => self.layer_before,
+            false => self.layer,
+        }
+    }
+
     fn skip(&mut self, sequence: u64) {
         if self.skips.len() == MAX_SKIPS
             && let Some(oldest) = self.skips.pop_front()
@@ -213,7 +265,7 @@ impl Source {
     }
 }
 
-/// VP8's running numbers of one packet; zeros where there are none.
+/// VP8's and VP9's running numbers of one packet; zeros where there are none.
 struct Numbers {
     picture_id: u16,
     tl0: u8,
@@ -221,7 +273,7 @@ struct Numbers {
 
 impl Numbers {
     fn read(packet: &ReceivedRtp) -> Self {
-        let (payload, at) = (packet.payload(), packet.content.vp8);
+        let (payload, at) = (packet.payload(), packet.content.numbers);
         let byte = |at: u8| payload.get(usize::from(at)).copied().unwrap_or(0);
         let picture_id = match (at.picture_id_at, at.picture_id_is_long) {
             (0, _) => 0,
@@ -233,9 +285,9 @@ impl Numbers {
     }
 }
 
-/// Writes VP8's numbers anew into a copy of the payload (RFC 7741 §4.2).
+/// Writes the running numbers anew into a copy of the payload.
 pub fn rewrite_payload(payload: &mut [u8], content: &Content, rewritten: &Rewritten) {
-    let at = content.vp8;
+    let at = content.numbers;
     let (pid, tl0) = (usize::from(at.picture_id_at), usize::from(at.tl0_at));
     if pid != 0 && rewritten.picture_id_offset != 0 {
         if at.picture_id_is_long {

@@ -44,6 +44,11 @@ impl Recent {
         }
     }
 
+    /// The layers of the source share its numbers: here are all of them.
+    pub fn is_scalable(&self) -> bool {
+        self.packets.first().is_some_and(ReceivedRtp::is_scalable)
+    }
+
     fn is_fresh(&self, now: Instant) -> bool {
         self.begun
             .is_some_and(|at| now.saturating_duration_since(at) <= KEPT_FOR)

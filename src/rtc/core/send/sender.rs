@@ -167,7 +167,7 @@ impl Sender {
     /// The source's clock, as its publisher reported it.
     pub fn on_source_report(&mut self, slot: Slot, report: SenderReport) {
         if let Some(track) = self.tracks.get_mut(usize::from(slot.0))
-            && track.forward.current() == Some(report.layer)
+            && track.forward.is_of(report.layer)
         {
             track.report = Some(report);
         }

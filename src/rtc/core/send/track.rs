@@ -160,7 +160,7 @@ impl Track {
         };
         let head = Head {
             payload_type,
-            marker: packet.marker,
+            marker: rewritten.marker,
             sequence: index as u16,
             timestamp: rewritten.timestamp,
             ssrc,
@@ -168,7 +168,7 @@ impl Track {
             audio_level: media.audio_level.zip(packet.audio_level),
         };
         let Wire { srtp, path, outbox } = wire;
-        let is_vp8 = media.codec == Codec::Vp8;
+        let has_numbers = matches!(media.codec, Codec::Vp8 | Codec::Vp9);
         outbox.write(*path, |bytes, start| {
             let header_len = head.write(bytes);
             if matches!(form, Form::Rtx(..)) {
@@ -176,7 +176,7 @@ impl Track {
             }
             let payload_at = bytes.len();
             bytes.extend_from_slice(packet.payload());
-            if is_vp8 {
+            if has_numbers {
                 rewrite_payload(&mut bytes[payload_at..], &packet.content, rewritten);
             }
             srtp.seal_rtp(bytes, start, header_len, ssrc, index)

@@ -1,13 +1,13 @@
 //! What a subscriber sees of a track whose packets are lost, late, left out and of many layers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::rtc::core::receive::payload::Vp8Numbers;
+use crate::rtc::core::receive::payload::RunningNumbers;
 
 const FRAME: Duration = Duration::from_millis(33);
 
@@ -30,11 +30,12 @@ fn packet(start: Instant, layer: u8, sequence: u64, key: bool) -> ReceivedRtp {
         content: Content {
             starts_key_frame: key,
             height_px: None,
-            vp8: Vp8Numbers {
+            numbers: RunningNumbers {
                 picture_id_at: 2,
                 picture_id_is_long: true,
                 tl0_at: 4,
             },
+            spatial: None,
         },
         audio_level: None,
     }
@@ -114,6 +115,82 @@ fn another_source_in_the_same_layer_needs_a_key_frame_and_leaves_no_jump() {
         .expect("goes on");
     assert_eq!(after.sequence, before.sequence + 1);
 }
+
+/// A packet of SVC, one a layer of each picture; the highest layer has the marker.
+fn scalable(start: Instant, layer: u8, sequence: u64, key: bool, layers: u8) -> ReceivedRtp {
+    let mut packet = packet(start, layer, sequence, key);
+    packet.timestamp = (sequence / u64::from(layers)) as u32 * 2970;
+    packet.marker = layer + 1 == layers;
+    packet.content = Content {
+        starts_key_frame: key && layer == 0,
+        spatial: Some(Spatial {
+            id: layer,
+            starts_picture: layer == 0,
+            ends_frame: true,
+        }),
+        ..Content::default()
+    };
+    packet
+}
+
+/// Of a picture of three layers, number, layer and marker of what is sent.
+fn picture(forward: &mut Forward, start: Instant, number: u64, key: bool) -> Vec<(u64, u8, bool)> {
+    let packets = (0..3).map(|layer| scalable(start, layer, number * 3 + u64::from(layer), key, 3));
+    let sent = packets.filter_map(|packet| Some((forward.take(&packet)?, packet.layer)));
+    sent.map(|(sent, layer)| (sent.sequence, layer, sent.marker))
+        .collect()
+}
+
+#[test]
+fn upper_layers_are_left_out_at_once_and_come_back_with_a_key_frame() {
+    let (mut forward, start) = running(2);
+    let all = picture(&mut forward, start, 100, true);
+    let first = all[0].0;
+    let expect = [
+        (first, 0, false),
+        (first + 1, 1, false),
+        (first + 2, 2, true),
+    ];
+    assert_eq!(all, expect);
+    forward.want(Some(0));
+    let lowest = picture(&mut forward, start, 101, false);
+    assert_eq!(lowest, [(first + 3, 0, true)], "without a key frame");
+    assert_eq!(forward.awaits_key_frame(), None);
+    // A probe, and another picture.
+    let probe = empty(start, 0, 102 * 3);
+    assert_eq!(forward.take(&probe), None);
+    let after = scalable(start, 0, 102 * 3 + 1, false, 3);
+    let after = forward.take(&after).expect("sent");
+    assert_eq!(after.sequence, first + 4, "what is left out leaves no gap");
+    forward.want(Some(1));
+    assert_eq!(forward.awaits_key_frame(), Some(1));
+    let still = picture(&mut forward, start, 104, false);
+    assert_eq!(still.len(), 1);
+    let both = picture(&mut forward, start, 105, true);
+    let sent: Vec<(u8, bool)> = both.iter().map(|sent| (sent.1, sent.2)).collect();
+    assert_eq!(sent, [(0, false), (1, true)]);
+    assert_eq!(forward.switches(), 2);
+    assert!(forward.is_of(0), "all layers are of one source");
+}
+
+#[test]
+fn what_was_lost_of_an_upper_layer_belongs_to_the_picture_it_was_of() {
+    let (mut forward, start) = running(2);
+    picture(&mut forward, start, 100, true);
+    let late = scalable(start, 2, 101 * 3 + 2, false, 3);
+    for layer in 0..2 {
+        let packet = scalable(start, layer, 101 * 3 + u64::from(layer), false, 3);
+        assert!(forward.take(&packet).is_some());
+    }
+    forward.want(Some(0));
+    let lowest = picture(&mut forward, start, 102, false);
+    assert_eq!(lowest.len(), 1);
+    let filled = forward.take(&late).expect("it was still to be sent");
+    assert_eq!(filled.sequence + 1, lowest[0].0);
+}
+
+/// Of a picture's lowest layer, shortly before the numbers' 16 bits are over.
+const FIRST: u64 = 0x1_FFEF;
 
 /// One step of a track: which layer, whether key, empty, lost, and by how much it is late.
 #[derive(Debug, Clone)]
@@ -195,6 +272,55 @@ proptest! {
             // A packet still under way at a switch is a hole; so is a probe that came late.
             let probes = steps.iter().filter(|step| step.empty && step.late > 0).count() as u64;
             prop_assert!(holes <= lost + probes + 6 * (wants + forward.switches() + 1), "{holes} holes");
+        }
+    }
+    /// The same of SVC, whose layers share their numbers: and of each picture that came whole,
+    /// what is sent ends with a marker, and is what stands alone.
+    #[test]
+    fn numbers_are_continuous_through_svc(steps in proptest::collection::vec(step(), 1..200), random: u16) {
+        let start = Instant::now();
+        let mut forward = Forward::new(90_000, random);
+        forward.want(Some(2));
+        let mut line = Vec::new();
+        let mut lost = 0u64;
+        for (at, step) in steps.iter().enumerate() {
+            for layer in 0..3u8 {
+                let sequence = FIRST + at as u64 * 3 + u64::from(layer);
+                if step.lost && layer == step.layer {
+                    lost += 1;
+                    continue;
+                }
+                let packet = scalable(start, layer, sequence, step.key, 3);
+                line.push((at * 3 + usize::from(layer) + step.late, packet, step.want));
+            }
+        }
+        line.sort_by_key(|(at, ..)| *at);
+        let is_ordered = steps.iter().all(|step| step.late == 0);
+        let mut seen = BTreeSet::new();
+        let mut pictures: BTreeMap<u32, Vec<(u8, bool)>> = BTreeMap::new();
+        for (_, packet, want) in &line {
+            if let (Some(want), true) = (want, packet.layer == 0) {
+                forward.want(Some(*want));
+            }
+            if let Some(rewritten) = forward.take(packet) {
+                prop_assert!(seen.insert(rewritten.sequence), "{} twice", rewritten.sequence);
+                let of = pictures.entry(packet.timestamp).or_default();
+                of.push((packet.layer, rewritten.marker));
+            }
+        }
+        if let (Some(first), Some(last)) = (seen.first(), seen.last()) {
+            let holes = last - first + 1 - seen.len() as u64;
+            let late = steps.iter().filter(|step| step.late > 0).count() as u64;
+            prop_assert!(holes <= lost + 3 * late, "{holes} holes");
+        }
+        if lost == 0 && is_ordered {
+            for layers in pictures.values() {
+                let each = layers.iter().enumerate();
+                for (at, (layer, marker)) in each {
+                    prop_assert_eq!(usize::from(*layer), at);
+                    prop_assert_eq!(*marker, at + 1 == layers.len());
+                }
+            }
         }
     }
 }
