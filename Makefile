@@ -53,14 +53,14 @@ test: $(STAMPS)/run-packages $(STAMPS)/test-packages $(STAMPS)/python player/dis
 
 bench: $(STAMPS)/run-packages $(STAMPS)/test-packages $(STAMPS)/bench-packages player/dist/.built tests/browser/node_modules/.installed ## the budgets, measured
 	@cargo bench
-	@cargo build --quiet
+	@cargo build --release --quiet
 	@echo '==> glass to glass, in a real browser'
-	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node --test --test-concurrency=1 --test-reporter=spec tests/browser/live.test.mjs
-	@AMPHI_BIN=$(CURDIR)/target/debug/amphi AMPHI_PROGRAM_SECONDS=60 node --test --test-reporter=spec tests/browser/program.test.mjs
+	@AMPHI_BIN=$(CURDIR)/target/release/amphi node --test --test-concurrency=1 --test-reporter=spec tests/browser/live.test.mjs
+	@AMPHI_BIN=$(CURDIR)/target/release/amphi AMPHI_PROGRAM_SECONDS=60 node --test --test-reporter=spec tests/browser/program.test.mjs
 	@echo '==> from speaker to speaker, beside a direct connection; and on bad networks'
-	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node tests/browser/delay.bench.mjs
-	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node tests/browser/shaped.bench.mjs
-	@AMPHI_BIN=$(CURDIR)/target/debug/amphi node tests/browser/skew.bench.mjs
+	@AMPHI_BIN=$(CURDIR)/target/release/amphi node tests/browser/delay.bench.mjs
+	@AMPHI_BIN=$(CURDIR)/target/release/amphi node tests/browser/shaped.bench.mjs
+	@AMPHI_BIN=$(CURDIR)/target/release/amphi node tests/browser/skew.bench.mjs
 
 fuzz: ## a minute on each fuzz target (with a nightly toolchain, which it installs)
 	@rustup toolchain list | grep -q nightly || rustup toolchain install nightly --profile minimal

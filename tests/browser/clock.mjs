@@ -35,15 +35,19 @@ function install({ encode, decode, COLUMNS }) {
     }, 1000 / fps);
     return canvas.captureStream(fps).getVideoTracks()[0];
   };
-  window.readClock = (video, each) => {
+  // At most so often: each time the whole frame is converted.
+  window.readClock = (video, each, perSecond = Infinity) => {
+    let due = 0;
     const canvas = Object.assign(document.createElement("canvas"), { width: COLUMNS, height: 1 });
     const context = canvas.getContext("2d", { willReadFrequently: true });
     const next = () => video.requestVideoFrameCallback((now) => {
+      next();
+      if (now < due) return;
+      due = Math.max(due + 1000 / perSecond, now);
       context.drawImage(video, 0, video.videoHeight * 0.04, video.videoWidth, video.videoHeight * 0.02, 0, 0, COLUMNS, 1);
       const { data } = context.getImageData(0, 0, COLUMNS, 1);
       const drawn = decode(Array.from({ length: COLUMNS }, (_, column) => data[column * 4 + 1]));
       if (drawn !== null) each(drawn, performance.timeOrigin + now - drawn);
-      next();
     });
     next();
   };

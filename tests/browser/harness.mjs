@@ -155,9 +155,17 @@ export async function browser(t, options = {}) {
   return context;
 }
 
-/** Opens a page; what it complains of is kept in `page.complaints`. */
+/**
+ * Opens a page, in a window of its own: of a tab behind another, hardly a frame is drawn. What it
+ * complains of is kept in `page.complaints`.
+ */
 export async function open(context, url) {
-  const page = await context.newPage();
+  const browser = await context.newCDPSession(context.pages()[0]);
+  const [page] = await Promise.all([
+    context.waitForEvent("page"),
+    browser.send("Target.createTarget", { url: "about:blank", newWindow: true }),
+  ]);
+  await browser.detach();
   page.complaints = [];
   page.on("pageerror", (error) => page.complaints.push(String(error)));
   page.on("console", (message) => {

@@ -24,7 +24,7 @@ async function direct(base, room, direction) {
 test("the largest rendition is copied, and encoded again", { timeout: 240_000 }, async (t) => {
   const { base } = await serve(t);
   const context = await browser(t, { bypassCSP: true });
-  const watcher = await open(context, `${base}/watch/copied?measure`);
+  const watcher = await open(context, `${base}/watch/copied?measure=10`);
   const publisher = await publishClock(context, base, "copied", "&codec=h264");
   await untilShow(watcher, "playing");
   await untilMoving(watcher);

@@ -11,7 +11,7 @@ export async function play(endpoint) {
   video.requestVideoFrameCallback(() => { program.firstFrame = performance.now() - program.started; });
   pc.ontrack = ({ track }) => stream.addTrack(track);
   // By the wall clock, as it was drawn: the pages' own clocks drift apart.
-  window.readClock(video, (drawn) => program.late.push(Date.now() - drawn));
+  window.readClock(video, (drawn) => program.late.push(Date.now() - drawn), 10);
   pc.addTransceiver("video", { direction: "recvonly" });
   pc.addTransceiver("audio", { direction: "recvonly" });
   await pc.setLocalDescription();

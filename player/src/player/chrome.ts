@@ -20,7 +20,9 @@ export function controls(kind: "live" | "recording", title: string): DocumentFra
   template.innerHTML = `
 <media-controller class="player" noautoseektolive ${kind === "live" ? 'defaultstreamtype="live" defaulttargetlivewindow="Infinity"' : 'defaultstreamtype="on-demand"'}>
   <hls-video slot="media" playsinline ${kind === "live" ? "autoplay muted" : 'preload="metadata"'}></hls-video>
-  <media-loading-indicator slot="centered-chrome" noautohide></media-loading-indicator>
+  <media-loading-indicator slot="centered-chrome" noautohide>
+    <svg slot="icon" class="spinner" viewBox="0 0 50 50" fill="none" stroke-width="4" stroke-linecap="round" aria-hidden="true"><path d="M25 7a18 18 0 0 1 18 18"/></svg>
+  </media-loading-indicator>
   <button slot="centered-chrome" noautohide class="sound" type="button" hidden>
     <svg viewBox="0 0 24 24" width="22" height="22" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d="M4 9v6h4l5 4V5L8 9z"/><path d="M16 9.5l5 5m0-5l-5 5"/></svg>
     <span>Tap for sound</span>

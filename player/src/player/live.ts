@@ -179,7 +179,10 @@ export class LivePlayer {
       this.options.playing();
     });
     video.addEventListener("waiting", () => this.stallBegan());
-    video.addEventListener("seeking", () => this.settle());
+    video.addEventListener("seeking", () => {
+      this.stallOver();
+      this.settle();
+    });
     // Only what the viewer did decides: a stream's start seeks and plays, too.
     this.controller.addEventListener("mediaseekrequest", () => (this.chosen = true), { capture: true });
     video.addEventListener("pause", () => {
@@ -265,11 +268,14 @@ export class LivePlayer {
     if (!edge(video.api, video)) return;
     this.stalledAt = performance.now();
     this.stalls.count++;
-    if (this.following) this.latency.stalled(performance.now() / 1000);
   }
 
   private stallOver(): void {
-    if (this.stalledAt !== null) this.stalls.ms += performance.now() - this.stalledAt;
+    if (this.stalledAt === null) return;
+    const now = performance.now();
+    const ms = now - this.stalledAt;
+    this.stalls.ms += ms;
+    if (this.following) this.latency.stalled(now / 1000, ms / 1000);
     this.stalledAt = null;
   }
 

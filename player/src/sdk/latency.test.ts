@@ -44,11 +44,20 @@ test("never speeds up into an empty buffer, and stays within what ears allow", (
   expect(controller.update({ now: 0, latency: 0.01, buffered: 0.01 }).rate).toBe(LATENCY.minRate);
 });
 
+/** A stall that adds all that one may. */
+const LONG = 1;
+
+test("a short stall keeps as much more distance as was missing, and a little", () => {
+  const controller = new LatencyController();
+  controller.stalled(0, 0.1);
+  expect(controller.currentTarget).toBeCloseTo(0.68);
+});
+
 test("each stall keeps more distance, up to a limit", () => {
   const controller = new LatencyController();
-  controller.stalled(0);
+  controller.stalled(0, LONG);
   expect(controller.currentTarget).toBeCloseTo(0.8);
-  for (let i = 0; i < 50; i++) controller.stalled(i);
+  for (let i = 0; i < 50; i++) controller.stalled(i, LONG);
   expect(controller.currentTarget).toBe(LATENCY.maxTarget);
 });
 
@@ -64,7 +73,7 @@ function hold(controller: LatencyController, from: number, seconds: number): voi
 
 test("calm brings the latency back at once by what was not needed", () => {
   const controller = new LatencyController();
-  controller.stalled(0);
+  controller.stalled(0, LONG);
   hold(controller, 0, 14);
   expect(controller.currentTarget).toBeCloseTo(0.8);
   hold(controller, 14, 2);
@@ -73,20 +82,20 @@ test("calm brings the latency back at once by what was not needed", () => {
 
 test("who stalls again soon after is closer again later, and sooner when that is over", () => {
   const controller = new LatencyController();
-  for (const at of [0, 6, 12, 18]) controller.stalled(at);
+  for (const at of [0, 6, 12, 18]) controller.stalled(at, LONG);
   expect(controller.currentTarget).toBeCloseTo(1.7);
   hold(controller, 18, 115);
   expect(controller.currentTarget).toBeCloseTo(1.7);
   hold(controller, 133, 400);
   expect(controller.currentTarget).toBeLessThan(0.6);
-  controller.stalled(533);
+  controller.stalled(533, LONG);
   hold(controller, 533, 65);
   expect(controller.currentTarget, "not two minutes later").toBeLessThan(0.6);
 });
 
 test("several stalls of one moment pass as one does", () => {
   const controller = new LatencyController();
-  for (const at of [0, 1, 2]) controller.stalled(at);
+  for (const at of [0, 1, 2]) controller.stalled(at, LONG);
   expect(controller.currentTarget).toBeCloseTo(1.4);
   hold(controller, 2, 16);
   expect(controller.currentTarget).toBeLessThan(0.6);
@@ -100,7 +109,7 @@ test("a buffer that almost runs dry gets a little more distance, without a stall
 
 test("calm does not bring back a latency that left no reserve", () => {
   const controller = new LatencyController();
-  controller.stalled(0);
+  controller.stalled(0, LONG);
   for (let now = 0; now < 100; now += 0.1) controller.update({ now, latency: 0.8, buffered: 0.2 });
   expect(controller.currentTarget).toBeCloseTo(0.8);
 });

@@ -9,7 +9,7 @@ export interface LatencySettings {
   target: number;
   /** The farthest that stalls can push it back. */
   maxTarget: number;
-  /** How much one stall adds. */
+  /** How much one stall adds at most. */
   stallStep: number;
   /** How much a near miss adds, so that there is no stall. */
   nearStep: number;
@@ -91,10 +91,13 @@ export class LatencyController {
     return this.target;
   }
 
-  /** Playback ran dry: keep more distance, and be slower to give it up again. */
-  stalled(now: number): void {
+  /**
+   * Playback ran dry for so many seconds: keep as much more distance as was missing, and be slower
+   * to give it up again.
+   */
+  stalled(now: number, seconds: number): void {
     const { stallStep, maxTarget, maxCalm } = this.settings;
-    this.target = Math.min(maxTarget, this.target + stallStep);
+    this.target = Math.min(maxTarget, this.target + Math.min(stallStep, seconds + THIN));
     // A moment passes, such as that of another page's start; who stalls again soon after it has a
     // network that does so.
     if (now - this.momentSince >= MOMENT_S) {

@@ -32,8 +32,10 @@ element("share").addEventListener("click", (event) => {
   } else void copy(link.value, button, "Link copied");
 });
 
-if (new URLSearchParams(location.search).has("measure")) {
-  void import("./measure").then(({ measureGlass }) => measureGlass(player.video.nativeEl, element("frame")));
+const measure = new URLSearchParams(location.search).get("measure");
+if (measure !== null) {
+  const perSecond = Number(measure) || Number.POSITIVE_INFINITY;
+  void import("./measure").then(({ measureGlass }) => measureGlass(player.video.nativeEl, element("frame"), perSecond));
 }
 Object.assign(globalThis, { amphi: { player } });
 
