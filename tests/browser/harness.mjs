@@ -176,6 +176,9 @@ export async function open(context, url) {
   return page;
 }
 
+/** Of pages whose machine would be another: drawing them large is not what is tested. */
+export const SMALL = { width: 640, height: 480 };
+
 /** Publishes the test clock into a room, and returns the page once it is live. */
 export async function publishClock(context, base, room, query = "") {
   const page = await open(context, `${base}/publish/${room}?source=clock${query}`);

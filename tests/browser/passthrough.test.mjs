@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { browser, open, publishClock, serve, until, untilMoving, untilShow } from "./harness.mjs";
+import { SMALL, browser, open, publishClock, serve, until, untilMoving, untilShow } from "./harness.mjs";
 import { addClock } from "./clock.mjs";
 import { checkStream, discontinuities, playlists } from "./playlists.mjs";
 import { play, received } from "./whep.mjs";
@@ -25,13 +25,15 @@ test("the largest rendition is copied, and encoded again", { timeout: 240_000 },
   const { base } = await serve(t);
   const context = await browser(t, { bypassCSP: true });
   const watcher = await open(context, `${base}/watch/copied?measure=10`);
+  await watcher.setViewportSize(SMALL);
   const publisher = await publishClock(context, base, "copied", "&codec=h264");
   await untilShow(watcher, "playing");
   await untilMoving(watcher);
   const viewer = await open(context, `${base}/`);
+  await viewer.setViewportSize(SMALL);
   await addClock(viewer);
   await viewer.evaluate(play, `${base}/whep/copied`);
-  await viewer.waitForFunction(() => window.program.firstFrame !== null, null, { timeout: 10_000 });
+  await viewer.waitForFunction(() => window.program.firstFrame !== null, null, { timeout: 20_000 });
   await watcher.waitForTimeout(5_000);
   const before = await viewer.evaluate(received);
   await watcher.evaluate(() => {
@@ -54,15 +56,18 @@ test("the largest rendition is copied, and encoded again", { timeout: 240_000 },
     return is;
   };
   let soFar = await stalled();
+  // A machine that cannot keep up may have changed the rendition before.
+  const changed = discontinuities((await playlists(base, "copied"))["720p"]).length;
   for (let time = 0; time < TIMES; time += 1) {
     await direct(base, "copied", { passthrough: true });
-    assert.equal(await changes(2 * time + 1), 2 * time + 1, "one discontinuity when the copy begins");
+    const begun = changed + 2 * time + 1;
+    assert.equal(await changes(begun), begun, "one discontinuity when the copy begins");
     const { "720p": top } = await playlists(base, "copied");
-    assert.match(top, new RegExp(`URI="init-${2 * time + 1}.mp4"`), "the publisher's own parameters");
+    assert.match(top, new RegExp(`URI="init-${begun}.mp4"`), "the publisher's own parameters");
     await watcher.waitForTimeout(WATCHED_FOR_MS);
     soFar = await tell("when the copy began", soFar);
     await direct(base, "copied", { passthrough: false });
-    assert.equal(await changes(2 * time + 2), 2 * time + 2, "one discontinuity when it ends");
+    assert.equal(await changes(begun + 1), begun + 1, "one discontinuity when it ends");
     await watcher.waitForTimeout(WATCHED_FOR_MS / 2);
     soFar = await tell("when it ended", soFar);
   }
@@ -86,7 +91,9 @@ test("the largest rendition is copied, and encoded again", { timeout: 240_000 },
   assert.ok(late.length > 100, "pictures move");
   assert.ok(unreadable <= late.length * 0.05, "and are whole");
   assert.deepEqual([...watcher.complaints, ...publisher.complaints], []);
-  await checkStream(`${base}/live/copied/index.m3u8`, 4);
+  // A publisher that leaves out frames where two parts meet makes one that is too short for
+  // the rules of low-latency HLS, for as long as it is listed.
+  await until(async () => (await checkStream(`${base}/live/copied/index.m3u8`, 4), true), { timeout: 40_000, every: 5_000 });
 
   // All of it is in the film, and can be decoded.
   await fetch(`${base}/api/v1/rooms/copied/broadcast`, { method: "DELETE" });

@@ -6,15 +6,12 @@ import { spawn } from "node:child_process";
 import { test } from "node:test";
 import { addClock } from "./clock.mjs";
 import { play, received } from "./whep.mjs";
-import { browser, childOf, open, percentile, publishClock, serve, until, untilMoving, untilShow } from "./harness.mjs";
+import { SMALL, browser, childOf, open, percentile, publishClock, serve, until, untilMoving, untilShow } from "./harness.mjs";
 
 const SECONDS = Number(process.env.AMPHI_PROGRAM_SECONDS ?? 30);
 const SETTLE_MS = 5_000;
 /** Later than this is not in real time. */
 const MAX_LATENCY_MS = 2_000;
-
-/** Of those who watch: elsewhere their machines are not the one that encodes. */
-const SMALL = { width: 640, height: 480 };
 
 /** A second speaker, small, until the test ends. */
 function speaker(t, base, room) {
@@ -53,7 +50,7 @@ test("the program by WHEP, and by LL-HLS, two on stage", { timeout: (SECONDS + 1
   await viewer.setViewportSize(SMALL);
   await addClock(viewer);
   const session = await viewer.evaluate(play, `${base}/whep/show`);
-  await viewer.waitForFunction(() => window.program.firstFrame !== null, null, { timeout: 10_000 });
+  await viewer.waitForFunction(() => window.program.firstFrame !== null, null, { timeout: 20_000 });
   await viewer.waitForTimeout(SETTLE_MS);
   const before = await viewer.evaluate(received);
   await viewer.evaluate(() => { window.program.late = []; });
@@ -84,7 +81,7 @@ test("the program by WHEP, and by LL-HLS, two on stage", { timeout: (SECONDS + 1
   const other = await open(context, `${base}/`);
   await addClock(other);
   await other.evaluate(play, `${base}/whep/show/Ada`);
-  await other.waitForFunction(() => window.program.firstFrame !== null, null, { timeout: 10_000 });
+  await other.waitForFunction(() => window.program.firstFrame !== null, null, { timeout: 20_000 });
   for (const signal of ["SIGKILL", "SIGSTOP"]) {
     const unharmed = await other.evaluate(received);
     process.kill(await childOf(pid), signal);

@@ -9,6 +9,7 @@ const RTX: u32 = 0x2222;
 const VP8: u8 = 96;
 const VP8_RTX: u8 = 97;
 const H264: u8 = 102;
+const VP9: u8 = 98;
 const VIDEO: TrackId = TrackId(1);
 
 fn codec(codec: Codec, payload_type: u8, rtx: Option<u8>) -> CodecParameters {
@@ -33,6 +34,7 @@ fn video() -> Media {
         codecs: vec![
             codec(Codec::Vp8, VP8, Some(VP8_RTX)),
             codec(Codec::H264, H264, None),
+            codec(Codec::Vp9, VP9, None),
         ],
         rids: Vec::new(),
         ssrcs: Vec::new(),
@@ -334,6 +336,28 @@ fn a_key_frame_is_asked_of_the_layer_that_needs_it() {
     run.receiver.request_key_frame(VIDEO, None, run.now);
     assert_eq!(asked(run.wait(100)), [1]);
     assert_eq!(asked(run.wait(500)), [2]);
+}
+
+#[test]
+fn spatial_layers_of_one_source_are_told_apart_and_share_its_key_frames() {
+    let mut run = Run::new(vec![video()]);
+    // A picture of two layers: I, L, B, E (and V with two sizes, once), then the id and the layer.
+    let layers: [&[u8]; 2] = [
+        &[0xAE, 1, 0x00, 7, 0x30, 2, 128, 1, 104, 5, 0, 2, 208, 1],
+        &[0xEC, 1, 0x03, 7, 1],
+    ];
+    for (sequence, payload) in (10..).zip(layers) {
+        let mut datagram = packet(1, VP9, sequence, &[(1, b"1")]);
+        datagram.extend_from_slice(payload);
+        run.take(&datagram);
+    }
+    assert_eq!(run.told(), ["started Vp9", "10", "11 of 1"]);
+    let layers = run.receiver.layers(VIDEO, run.now);
+    let seen: Vec<(u16, bool)> = layers.iter().map(|l| (l.height_px, l.running)).collect();
+    assert_eq!(seen, [(360, true), (720, true)]);
+    run.receiver.request_key_frame(VIDEO, Some(1), run.now);
+    let sent = run.wait(100);
+    assert_eq!(sent.iter().filter(is(206, 1)).count(), 1);
 }
 
 #[test]
