@@ -12,7 +12,7 @@ export async function barcode() {
   return import(`data:text/javascript,${encodeURIComponent(code)}`);
 }
 
-/** Gives a page `drawClock()`, a track, and `readClock(video, each)`; it must bypass CSP. */
+/** Gives a page `drawClock()`, a track, and `readClock(video, each, perSecond)`; it must bypass CSP. */
 export async function addClock(page) {
   const { code } = await transformWithOxc(await readFile(BARCODE, "utf8"), fileURLToPath(BARCODE));
   await page.addScriptTag({ type: "module", content: `${code}\n(${install})({ encode, decode, COLUMNS });` });

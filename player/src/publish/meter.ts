@@ -7,7 +7,7 @@ export function loudness(rms: number): number {
   return Math.min(1, Math.max(0, 1 - db / floorDb));
 }
 
-/** Often enough for eyes; at each picture of the screen it would cost as much as encoding a small one. */
+/** Often enough for eyes: at each picture of the screen, it was more than half of what the page did. */
 const PERIOD_MS = 50;
 /** So much of each is looked at: 43 ms at 48 kHz. */
 const SAMPLES = 2048;

@@ -151,7 +151,7 @@ impl Receiver {
         let Some(codec) = track.media.by_payload_type(payload_type) else {
             return;
         };
-        let payload = &packet[header.header_len..];
+        let payload = packet.get(header.header_len..).unwrap_or_default();
         let mut content = match payload.is_empty() {
             false => Content::read(codec.codec, payload),
             true => Content::default(),
