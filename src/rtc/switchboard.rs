@@ -1,6 +1,7 @@
 //! Who gets which track, and a moment of each track for who comes next.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::core::ReceivedRtp;
@@ -90,7 +91,7 @@ impl Switchboard {
     pub fn remember<'a>(
         &mut self,
         source: Source,
-        packets: impl Iterator<Item = &'a ReceivedRtp>,
+        packets: impl Iterator<Item = &'a Arc<ReceivedRtp>>,
         now: Instant,
     ) {
         if self.has_subscribers(source) {
@@ -106,7 +107,7 @@ impl Switchboard {
     }
 
     /// Of a layer, from its last key frame on; empty when that was too long ago.
-    pub fn recent(&self, source: Source, layer: u8, now: Instant) -> &[ReceivedRtp] {
+    pub fn recent(&self, source: Source, layer: u8, now: Instant) -> &[Arc<ReceivedRtp>] {
         let lowest = self.recent.get(&(source, 0));
         let scalable = lowest.filter(|recent| recent.is_scalable());
         let recent = scalable.or_else(|| self.recent.get(&(source, layer)));

@@ -122,7 +122,7 @@ pub struct Worker {
     touched: BTreeSet<ConnectionId>,
     round: Round,
     /// Empty between rounds; kept for its memory.
-    held: Vec<(Source, ReceivedRtp)>,
+    held: Vec<(Source, Arc<ReceivedRtp>)>,
     outbox: Outbox,
 }
 
@@ -131,7 +131,7 @@ pub struct Worker {
 #[derive(Default)]
 struct Round {
     /// Those of frames that are not complete may stay for the next round.
-    packets: Vec<(Source, ReceivedRtp)>,
+    packets: Vec<(Source, Arc<ReceivedRtp>)>,
     reports: Vec<(Source, SenderReport)>,
     layers: Vec<(Source, Vec<LayerInfo>)>,
     key_frames: Vec<(Source, u8)>,
@@ -280,7 +280,7 @@ impl Worker {
             }
             Command::Rtp(source, packets) => {
                 if self.switchboard.has_subscribers(source) {
-                    let packets = packets.into_iter().map(|packet| (source, packet));
+                    let packets = packets.into_iter().map(|packet| (source, Arc::new(packet)));
                     self.round.packets.extend(packets);
                 }
             }
@@ -638,7 +638,7 @@ impl Worker {
     fn forward_to_subscribers(
         &mut self,
         source: Source,
-        packets: &[(Source, ReceivedRtp)],
+        packets: &[(Source, Arc<ReceivedRtp>)],
         now: Instant,
     ) {
         let mut nth = 0;
@@ -646,11 +646,14 @@ impl Worker {
             nth += 1;
             let (peers, outbox) = (&mut self.peers, &mut self.outbox);
             if let Some(peer) = peers.get_mut(&id) {
+                let mut has_more = false;
                 peer.guard(id, |peer| {
                     let packets = packets.iter().map(|(_, packet)| packet);
-                    peer.connection.forward(slot, packets, outbox, now);
+                    has_more = peer.connection.forward(slot, packets, outbox, now);
                 });
-                self.touched.insert(id);
+                if has_more || peer.is_faulty {
+                    self.touched.insert(id);
+                }
             }
             if self.outbox.bytes() >= SEND_AT {
                 self.send(now);
@@ -810,7 +813,8 @@ impl Peer {
             match output {
                 Output::Rtp(track, packet) => {
                     if has_subscribers(track) {
-                        round.packets.push(((id, track), packet.clone()));
+                        let shared = Arc::new(packet.clone());
+                        round.packets.push(((id, track), shared));
                     }
                     self.sink.rtp(track, packet);
                 }

@@ -302,7 +302,7 @@ impl Peer {
     fn send_frame(&mut self, picture: Picture, frame: u64, now: Instant) {
         let is_key = frame.is_multiple_of(u64::from(picture.fps));
         let count = u64::from(picture.packets_per_frame);
-        let packets: Vec<ReceivedRtp> = (0..count)
+        let packets: Vec<Arc<ReceivedRtp>> = (0..count)
             .map(|nth| ReceivedRtp {
                 arrival: now,
                 packet: payload(picture.payload_len, nth == 0, is_key),
@@ -318,6 +318,7 @@ impl Peer {
                 },
                 audio_level: None,
             })
+            .map(Arc::new)
             .collect();
         let outbox = &mut self.outbox;
         self.connection

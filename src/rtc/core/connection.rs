@@ -252,20 +252,22 @@ impl Connection {
         self.sender.awaits_key_frame(slot)
     }
 
-    /// Sends the next packets of a slot's source.
+    /// Sends the next packets of a slot's source. Whether something is left of them, to send later
+    /// or to tell; nearly always all is done, and nothing else of the connection changes by it.
     pub fn forward<'a>(
         &mut self,
         slot: Slot,
-        packets: impl Iterator<Item = &'a ReceivedRtp>,
+        packets: impl Iterator<Item = &'a Arc<ReceivedRtp>>,
         outbox: &mut Outbox,
         now: Instant,
-    ) {
+    ) -> bool {
         // The end of the handshake goes first: without it a peer cannot read what follows.
         self.flush_own(outbox);
         if let (Some(srtp), Some(path)) = (&mut self.srtp, self.ice.selected()) {
             let mut wire = Wire { srtp, path, outbox };
             self.sender.forward(slot, packets, &mut wire, now);
         }
+        self.sender.has_more()
     }
 
     fn flush_own(&mut self, outbox: &mut Outbox) {

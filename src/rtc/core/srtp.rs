@@ -18,6 +18,9 @@ use super::receive::rtp::Header;
 /// Reordering beyond this is treated as replay (RFC 3711 §3.3.2 asks for at least 64).
 const REPLAY_WINDOW: usize = 1024;
 
+/// And of RTCP, of which a peer sends some dozens a second.
+const RTCP_REPLAY_WINDOW: usize = 128;
+
 /// Sources of one peer: media and RTX of a few tracks with three layers each, twice over.
 const MAX_SSRCS: usize = 64;
 
@@ -180,7 +183,7 @@ fn inbound(config: &Config, crypto: &dyn RTCCrypto) -> Result<Context, Error> {
         &config.keys.remote_master_salt,
         config.profile,
         Some(srtp_replay_protection(REPLAY_WINDOW)),
-        Some(srtcp_replay_protection(REPLAY_WINDOW)),
+        Some(srtcp_replay_protection(RTCP_REPLAY_WINDOW)),
         crypto,
     )
 }

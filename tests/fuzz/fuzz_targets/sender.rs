@@ -2,7 +2,7 @@
 //! The script: for each message the milliseconds before it, its length, and itself.
 #![no_main]
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use amphi::room::{Codec, MediaKind};
@@ -71,7 +71,7 @@ fuzz_target!(|script: &[u8]| {
         }
         sender.handle_timeout(now);
         sequence += 1;
-        let packet = ReceivedRtp {
+        let packet = Arc::new(ReceivedRtp {
             arrival: now,
             packet: vec![7; 200].into(),
             header_len: 12,
@@ -85,7 +85,7 @@ fuzz_target!(|script: &[u8]| {
                 ..Content::default()
             },
             audio_level: None,
-        };
+        });
         let mut wire = Wire {
             srtp: &mut srtp,
             path: Path::udp(([192, 0, 2, 1], 9).into(), None),

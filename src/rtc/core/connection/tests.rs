@@ -67,7 +67,7 @@ struct World {
     chooses_nothing: bool,
     shakes_no_hands: bool,
     /// Is forwarded whenever the connection has done something.
-    plays: Option<ReceivedRtp>,
+    plays: Option<Arc<ReceivedRtp>>,
     /// The first bytes of all that came of that.
     played: Vec<u8>,
 }
@@ -375,7 +375,7 @@ fn the_handshake_ends_before_the_first_picture() {
     world
         .connection
         .set_source(Slot(0), Some(vec![LayerInfo::default()]), now);
-    world.plays = Some(ReceivedRtp {
+    let packet = ReceivedRtp {
         arrival: now,
         packet: vec![0x80; 100].into(),
         header_len: 12,
@@ -389,7 +389,8 @@ fn the_handshake_ends_before_the_first_picture() {
             ..Content::default()
         },
         audio_level: None,
-    });
+    };
+    world.plays = Some(Arc::new(packet));
     world.run(300, true);
     let first_picture = world.played.iter().position(|first| *first >= 0x80);
     let before = &world.played[..first_picture.expect("a picture")];

@@ -18,7 +18,7 @@ const MAX_BPS: u64 = 50_000_000;
 const MAX_SENT: usize = 1024;
 
 /// Packets sent within this are one group (draft §5.2).
-const BURST: Duration = Duration::from_millis(5);
+const BURST_US: i64 = 5_000;
 
 /// Groups of which the least delay tells a standing queue from jitter: a receiver whose machine
 /// is busy takes some late, a full queue takes all late.
@@ -36,7 +36,7 @@ const LONG_QUEUE_US: i64 = 150_000;
 const RECENT: Duration = Duration::from_secs(2);
 
 /// The least delay ever is looked for over twice this, as clocks drift and paths change.
-const BASELINE: Duration = Duration::from_secs(15);
+const BASELINE_US: i64 = 15_000_000;
 
 /// What is acknowledged is measured over this.
 const RATE_WINDOW_US: i64 = 500_000;
@@ -64,11 +64,13 @@ const LOSS_WINDOW: Duration = Duration::from_millis(1000);
 /// Feedback this old says nothing of the path now.
 const STALE: Duration = Duration::from_secs(5);
 
+/// Small, for a connection has a thousand: what is not in the cache costs more than what is done
+/// with it. Its number is its place.
 #[derive(Debug, Clone, Copy)]
 struct SentPacket {
-    number: u64,
-    at: Instant,
-    len: u32,
+    /// Since the epoch.
+    sent_us: i64,
+    len: u16,
     fate: Fate,
 }
 
@@ -84,8 +86,8 @@ enum Fate {
 /// Packets of one burst.
 #[derive(Debug, Clone, Copy)]
 struct Group {
-    first_sent: Instant,
-    last_sent: Instant,
+    first_sent_us: i64,
+    last_sent_us: i64,
     arrived_us: i64,
 }
 
@@ -107,6 +109,7 @@ struct Probe {
 
 #[derive(Debug)]
 pub struct Bandwidth {
+    /// The last is the one before `next`.
     sent: VecDeque<SentPacket>,
     next: u64,
     trend: Trend,
@@ -118,10 +121,11 @@ pub struct Bandwidth {
     least_us: (Option<i64>, Option<i64>),
     /// Smoothed, as in RFC 3550 §6.4.1.
     jitter_us: i64,
+    /// When the first packet was sent.
     epoch: Option<Instant>,
-    baseline_since: Option<Instant>,
+    baseline_since_us: Option<i64>,
     /// Arrival on the receiver's clock, and length.
-    acknowledged: VecDeque<(i64, u32)>,
+    acknowledged: VecDeque<(i64, u16)>,
     acknowledged_bytes: u64,
     /// The most of what arrived lately, and when: falling.
     most_acknowledged: VecDeque<(Instant, f64)>,
@@ -156,7 +160,7 @@ impl Default for Bandwidth {
             jitter_us: 0,
             most_acknowledged: VecDeque::new(),
             epoch: None,
-            baseline_since: None,
+            baseline_since_us: None,
             acknowledged: VecDeque::new(),
             acknowledged_bytes: 0,
             delay_bps: START_BPS as f64,
@@ -188,13 +192,19 @@ impl Bandwidth {
         if self.sent.len() == MAX_SENT {
             self.sent.pop_front();
         }
+        let sent_us = self.since_epoch_us(now);
         self.sent.push_back(SentPacket {
-            number: self.next,
-            at: now,
-            len: len as u32,
+            sent_us,
+            // What is longer is no datagram.
+            len: len as u16,
             fate: Fate::Unknown,
         });
         self.next += 1;
+    }
+
+    fn since_epoch_us(&mut self, now: Instant) -> i64 {
+        let epoch = *self.epoch.get_or_insert(now);
+        now.saturating_duration_since(epoch).as_micros() as i64
     }
 
     pub fn estimate_bps(&self) -> u64 {
@@ -273,12 +283,12 @@ impl Bandwidth {
     pub fn on_feedback(&mut self, feedback: &TransportFeedback, now: Instant) {
         self.last_feedback = Some(now);
         self.remb_bps = None;
-        let mut last_sent = None;
+        let mut last_sent_us = None;
         for (number, arrived_us) in feedback.packets() {
-            let Some((sent, before)) = self.find(number, arrived_us.is_some()) else {
+            let Some((number, sent, before)) = self.find(number, arrived_us.is_some()) else {
                 continue;
             };
-            self.reported_number = self.reported_number.max(sent.number);
+            self.reported_number = self.reported_number.max(number);
             self.reported += u32::from(before == Fate::Unknown);
             match (before, sent.fate) {
                 (Fate::Unknown, Fate::Missing) => self.lost += 1,
@@ -289,13 +299,14 @@ impl Bandwidth {
             let Some(arrived_us) = arrived_us else {
                 continue;
             };
-            last_sent = last_sent.max(Some(sent.at));
-            self.count_for_probe(sent, arrived_us);
+            last_sent_us = last_sent_us.max(Some(sent.sent_us));
+            self.count_for_probe(number, sent.len, arrived_us);
             self.acknowledge(arrived_us, sent.len);
-            self.on_arrival(sent.at, arrived_us);
+            self.on_arrival(sent.sent_us, arrived_us);
         }
-        if let Some(at) = last_sent {
-            let sample = now.saturating_duration_since(at);
+        if let Some(sent_us) = last_sent_us {
+            let elapsed_us = self.since_epoch_us(now) - sent_us;
+            let sample = Duration::from_micros(elapsed_us.max(0).unsigned_abs());
             self.round_trip = (self.round_trip * 7 + sample) / 8;
         }
         self.update_loss(now);
@@ -303,28 +314,30 @@ impl Bandwidth {
         self.conclude_probe(now);
     }
 
-    /// The packet of which the feedback names the lower 16 bits, and what was known of it; `None`
-    /// when this is no news.
-    fn find(&mut self, number: u16, has_arrived: bool) -> Option<(SentPacket, Fate)> {
+    /// The packet of which the feedback names the lower 16 bits, its whole number, and what was
+    /// known of it; `None` when this is no news.
+    fn find(&mut self, number: u16, has_arrived: bool) -> Option<(u64, SentPacket, Fate)> {
         let newest = self.next.checked_sub(1)?;
         let back = u64::from((newest as u16).wrapping_sub(number));
         let number = newest.checked_sub(back)?;
-        let first = self.sent.front()?.number;
-        let at = usize::try_from(number.checked_sub(first)?).ok()?;
+        let at = self
+            .sent
+            .len()
+            .checked_sub(1 + usize::try_from(back).ok()?)?;
         let sent = self.sent.get_mut(at)?;
         let fate = match has_arrived {
             true => Fate::Arrived,
             false => Fate::Missing,
         };
         let before = sent.fate;
-        if sent.number != number || before == fate || before == Fate::Arrived {
+        if before == fate || before == Fate::Arrived {
             return None;
         }
         sent.fate = fate;
-        Some((*sent, before))
+        Some((number, *sent, before))
     }
 
-    fn acknowledge(&mut self, arrived_us: i64, len: u32) {
+    fn acknowledge(&mut self, arrived_us: i64, len: u16) {
         self.acknowledged.push_back((arrived_us, len));
         self.acknowledged_bytes += u64::from(len);
         while let Some(&(first, len)) = self.acknowledged.front()
@@ -335,38 +348,33 @@ impl Bandwidth {
         }
     }
 
-    fn on_arrival(&mut self, sent: Instant, arrived_us: i64) {
+    fn on_arrival(&mut self, sent_us: i64, arrived_us: i64) {
         let Some(group) = &mut self.group else {
-            self.group = Some(Group::new(sent, arrived_us));
+            self.group = Some(Group::new(sent_us, arrived_us));
             return;
         };
-        if sent < group.first_sent {
+        if sent_us < group.first_sent_us {
             // Reordered.
             return;
         }
-        if sent.saturating_duration_since(group.first_sent) <= BURST {
-            group.last_sent = group.last_sent.max(sent);
+        if sent_us - group.first_sent_us <= BURST_US {
+            group.last_sent_us = group.last_sent_us.max(sent_us);
             group.arrived_us = group.arrived_us.max(arrived_us);
             return;
         }
         let complete = *group;
-        self.group = Some(Group::new(sent, arrived_us));
+        self.group = Some(Group::new(sent_us, arrived_us));
         self.note_delay(complete);
         if let Some(before) = self.before.replace(complete) {
-            let sent = complete
-                .last_sent
-                .saturating_duration_since(before.last_sent);
+            let sent_ms = (complete.last_sent_us - before.last_sent_us) as f64 / 1000.0;
             let arrived_ms = (complete.arrived_us - before.arrived_us) as f64 / 1000.0;
             let at_ms = complete.arrived_us as f64 / 1000.0;
-            self.trend
-                .on_group(sent.as_secs_f64() * 1000.0, arrived_ms, at_ms);
+            self.trend.on_group(sent_ms, arrived_ms, at_ms);
         }
     }
 
     fn note_delay(&mut self, group: Group) {
-        let epoch = *self.epoch.get_or_insert(group.last_sent);
-        let sent_us = group.last_sent.saturating_duration_since(epoch).as_micros() as i64;
-        let delay_us = group.arrived_us - sent_us;
+        let delay_us = group.arrived_us - group.last_sent_us;
         if let Some(before) = self.delays_us.back() {
             self.jitter_us += ((delay_us - before).abs() - self.jitter_us) / 16;
         }
@@ -374,9 +382,9 @@ impl Bandwidth {
         if self.delays_us.len() > RECENT_GROUPS {
             self.delays_us.pop_front();
         }
-        let since = *self.baseline_since.get_or_insert(group.last_sent);
-        if group.last_sent.saturating_duration_since(since) >= BASELINE {
-            self.baseline_since = Some(group.last_sent);
+        let since_us = *self.baseline_since_us.get_or_insert(group.last_sent_us);
+        if group.last_sent_us - since_us >= BASELINE_US {
+            self.baseline_since_us = Some(group.last_sent_us);
             self.least_us = (None, self.least_us.0);
         }
         let least = self
@@ -519,17 +527,17 @@ impl Bandwidth {
         }
     }
 
-    fn count_for_probe(&mut self, sent: SentPacket, arrived_us: i64) {
+    fn count_for_probe(&mut self, number: u64, len: u16, arrived_us: i64) {
         let Some(probe) = &mut self.probe else {
             return;
         };
-        if sent.number < probe.first || probe.last.is_some_and(|last| sent.number > last) {
+        if number < probe.first || probe.last.is_some_and(|last| number > last) {
             return;
         }
         let (since, until) = probe.arrived_us.get_or_insert((arrived_us, arrived_us));
         (*since, *until) = ((*since).min(arrived_us), (*until).max(arrived_us));
         if probe.packets > 0 {
-            probe.bytes += u64::from(sent.len);
+            probe.bytes += u64::from(len);
         }
         probe.packets += 1;
     }
@@ -565,10 +573,10 @@ impl Bandwidth {
 }
 
 impl Group {
-    fn new(sent: Instant, arrived_us: i64) -> Self {
+    fn new(sent_us: i64, arrived_us: i64) -> Self {
         Self {
-            first_sent: sent,
-            last_sent: sent,
+            first_sent_us: sent_us,
+            last_sent_us: sent_us,
             arrived_us,
         }
     }

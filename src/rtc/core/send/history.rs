@@ -1,5 +1,6 @@
 //! What was sent, for as long as somebody may ask for it again (RFC 4588).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::forward::Rewritten;
@@ -13,7 +14,7 @@ const AUDIO_LEN: usize = 50;
 /// One packet as it was sent; its payload is shared with all other subscribers.
 #[derive(Debug, Clone)]
 pub struct Sent {
-    pub packet: ReceivedRtp,
+    pub packet: Arc<ReceivedRtp>,
     pub rewritten: Rewritten,
     /// Its transport-wide number: whoever sends the very packet again must not change a byte.
     pub number: u16,
@@ -40,7 +41,13 @@ impl History {
         }
     }
 
-    pub fn push(&mut self, packet: &ReceivedRtp, rewritten: Rewritten, number: u16, now: Instant) {
+    pub fn push(
+        &mut self,
+        packet: &Arc<ReceivedRtp>,
+        rewritten: Rewritten,
+        number: u16,
+        now: Instant,
+    ) {
         if self.ring.is_empty() {
             self.ring.resize(self.len, None);
         }

@@ -6,6 +6,7 @@
 //! for from the same bucket.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::forward::Rewritten;
@@ -25,7 +26,7 @@ const MAX_WAIT: Duration = Duration::from_millis(400);
 pub struct Paced {
     /// The index of its track.
     pub track: usize,
-    pub packet: ReceivedRtp,
+    pub packet: Arc<ReceivedRtp>,
     pub rewritten: Rewritten,
 }
 

@@ -1,6 +1,7 @@
 //! A layer's packets since its last key frame, for a moment: who comes right after one need not
 //! wait for the next, of which a publisher makes no two at once.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::rtc::core::sink::ReceivedRtp;
@@ -14,12 +15,12 @@ const MAX_PACKETS: usize = 1000;
 #[derive(Debug, Default)]
 pub struct Recent {
     begun: Option<Instant>,
-    packets: Vec<ReceivedRtp>,
+    packets: Vec<Arc<ReceivedRtp>>,
 }
 
 impl Recent {
     /// The layer's next packet, as it was forwarded.
-    pub fn push(&mut self, packet: &ReceivedRtp, now: Instant) {
+    pub fn push(&mut self, packet: &Arc<ReceivedRtp>, now: Instant) {
         let starts = packet.content.starts_key_frame && !packet.is_empty();
         // Parameter sets may come in a packet of their own, before the picture.
         let first = self.packets.first();
@@ -37,7 +38,7 @@ impl Recent {
     }
 
     /// From the key frame on; empty when it was too long ago.
-    pub fn packets(&self, now: Instant) -> &[ReceivedRtp] {
+    pub fn packets(&self, now: Instant) -> &[Arc<ReceivedRtp>] {
         match self.is_fresh(now) {
             true => &self.packets,
             false => &[],
@@ -46,7 +47,8 @@ impl Recent {
 
     /// The layers of the source share its numbers: here are all of them.
     pub fn is_scalable(&self) -> bool {
-        self.packets.first().is_some_and(ReceivedRtp::is_scalable)
+        let first = self.packets.first();
+        first.is_some_and(|first| first.is_scalable())
     }
 
     fn is_fresh(&self, now: Instant) -> bool {
@@ -62,8 +64,8 @@ mod tests {
     use super::*;
     use crate::rtc::core::receive::payload::Content;
 
-    fn packet(sequence: u64, starts_key_frame: bool) -> ReceivedRtp {
-        ReceivedRtp {
+    fn packet(sequence: u64, starts_key_frame: bool) -> Arc<ReceivedRtp> {
+        Arc::new(ReceivedRtp {
             arrival: Instant::now(),
             packet: Bytes::from_static(&[7; 100]),
             header_len: 12,
@@ -77,7 +79,7 @@ mod tests {
                 ..Content::default()
             },
             audio_level: None,
-        }
+        })
     }
 
     fn numbers(recent: &Recent, now: Instant) -> Vec<u64> {

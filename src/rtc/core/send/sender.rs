@@ -1,6 +1,7 @@
 //! The sending half of a connection: others' packets in, this subscriber's datagrams out.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::allocate::{self, Video};
@@ -177,7 +178,7 @@ impl Sender {
     pub fn forward<'a>(
         &mut self,
         slot: Slot,
-        packets: impl Iterator<Item = &'a ReceivedRtp>,
+        packets: impl Iterator<Item = &'a Arc<ReceivedRtp>>,
         wire: &mut Wire<'_>,
         now: Instant,
     ) {
@@ -209,6 +210,11 @@ impl Sender {
         if track.forward.awaits_key_frame().is_some() {
             self.wish_key_frame(at, now);
         }
+    }
+
+    /// Whether packets wait for their time, or an event to be asked for.
+    pub fn has_more(&self) -> bool {
+        !self.pacer.is_empty() || !self.events.is_empty()
     }
 
     /// What the subscriber says of what it gets.

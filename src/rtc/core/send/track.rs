@@ -1,6 +1,7 @@
 //! One section in which a connection sends: its state, and its packets' way into the outbox.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bandwidth::Bandwidth;
@@ -108,7 +109,7 @@ impl Track {
     /// A packet for the first time; its length on the wire.
     pub(super) fn send(
         &mut self,
-        packet: &ReceivedRtp,
+        packet: &Arc<ReceivedRtp>,
         rewritten: Rewritten,
         bandwidth: &mut Bandwidth,
         wire: &mut Wire<'_>,

@@ -174,10 +174,17 @@ impl Network {
         self.dice >> 8
     }
 
-    fn packet(&self, layer: u8, sequence: u64, key: bool, len: usize, ends: bool) -> ReceivedRtp {
+    fn packet(
+        &self,
+        layer: u8,
+        sequence: u64,
+        key: bool,
+        len: usize,
+        ends: bool,
+    ) -> Arc<ReceivedRtp> {
         let mut bytes = vec![0; 12];
         bytes.resize(12 + len, 7);
-        ReceivedRtp {
+        Arc::new(ReceivedRtp {
             arrival: self.now,
             packet: Bytes::from(bytes),
             header_len: 12,
@@ -191,7 +198,7 @@ impl Network {
                 ..Content::default()
             },
             audio_level: Some(0x80 | 30),
-        }
+        })
     }
 
     fn is_time(&self, every: Duration, shift: Duration) -> bool {
@@ -200,7 +207,7 @@ impl Network {
     }
 
     /// What the speakers send in this millisecond, by slot.
-    fn produce(&mut self) -> Vec<(Slot, Vec<ReceivedRtp>)> {
+    fn produce(&mut self) -> Vec<(Slot, Vec<Arc<ReceivedRtp>>)> {
         let mut all = Vec::new();
         if self.is_time(PTIME, Duration::ZERO) {
             self.sound_sequence += 1;

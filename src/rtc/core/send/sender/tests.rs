@@ -84,12 +84,12 @@ impl World {
         }
     }
 
-    fn packet(&mut self, layer: u8, key: bool, len: usize) -> ReceivedRtp {
+    fn packet(&mut self, layer: u8, key: bool, len: usize) -> Arc<ReceivedRtp> {
         let next = self.next.entry(layer).or_insert(70_000);
         *next += 1;
         let mut bytes = vec![0; 12];
         bytes.extend(vec![*next as u8; len]);
-        ReceivedRtp {
+        Arc::new(ReceivedRtp {
             arrival: self.now,
             packet: Bytes::from(bytes),
             header_len: 12,
@@ -103,11 +103,11 @@ impl World {
                 ..Content::default()
             },
             audio_level: Some(0x80 | 30),
-        }
+        })
     }
 
     /// Forwards, and gives back what the subscriber decrypts: SSRC, number, payload.
-    fn forward(&mut self, slot: Slot, packets: &[ReceivedRtp]) -> Vec<(u32, u16, Vec<u8>)> {
+    fn forward(&mut self, slot: Slot, packets: &[Arc<ReceivedRtp>]) -> Vec<(u32, u16, Vec<u8>)> {
         let Self {
             sender,
             ours,
