@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use gst::prelude::*;
 
+use super::colours;
 use super::input;
 use super::motion::{Motion, Transition};
 use crate::program::core::layout::Tile;
@@ -49,8 +50,10 @@ impl CardBranch {
         transition: Transition,
     ) -> anyhow::Result<Self> {
         let caps = format!(
-            "video/x-raw,format=I420,width={},height={},pixel-aspect-ratio=1/1",
-            tile.width_px, tile.height_px
+            "video/x-raw,format=I420,width={},height={},pixel-aspect-ratio=1/1,{}",
+            tile.width_px,
+            tile.height_px,
+            colours::CAPS
         );
         let bin = match card {
             Card::Backdrop(file) => picture(file, &caps)?,

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use gst::prelude::*;
 
 use super::card::CardBranch;
+use super::colours;
 use super::delays::Delays;
 use super::input::{self, Around, Branch};
 use super::load::{Counted, MAX_WAITING};
@@ -558,13 +559,17 @@ fn description(start: &Start) -> anyhow::Result<String> {
     let top = ladder.video.first().context("a ladder without video")?;
     let latency_ns = MIX_LATENCY.nseconds();
     let raw = format!(
-        "video/x-raw,format=I420,width={},height={},framerate={}/1,pixel-aspect-ratio=1/1",
-        top.width_px, top.height_px, ladder.fps
+        "video/x-raw,format=I420,width={},height={},framerate={}/1,pixel-aspect-ratio=1/1,{}",
+        top.width_px,
+        top.height_px,
+        ladder.fps,
+        colours::CAPS
     );
     // Keeps the canvas going when nobody is on stage; it is black by itself.
     let beat = format!(
-        "video/x-raw,format=I420,width=16,height=16,framerate={}/1,pixel-aspect-ratio=1/1",
-        ladder.fps
+        "video/x-raw,format=I420,width=16,height=16,framerate={}/1,pixel-aspect-ratio=1/1,{}",
+        ladder.fps,
+        colours::CAPS
     );
     let mut text = format!(
         "compositor name=canvas background=black ignore-inactive-pads=true \

@@ -8,6 +8,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use gst::prelude::*;
 
+use super::colours;
 use super::delays::Delays;
 use super::motion::{Motion, Transition};
 use super::parts;
@@ -91,6 +92,8 @@ impl Branch {
         let wish = Wish::new(spec.id, outbox);
         if let Some(depayloader) = bin.by_name(DEPAYLOADER) {
             wish.watch(&depayloader)?;
+            let coded = bin.by_name(PARSER).unwrap_or(depayloader);
+            colours::declare(&coded.static_pad("src").context("no source pad")?)?;
         }
         let entry = entry(kind, wish.clone());
         let (last_seen, delay) = Default::default();

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::encode::{audio_branch, collect, video_branch};
 use super::{AccessUnit, Control, Picture, SourceSettings, watch};
+use crate::pipeline::colours;
 use crate::room::MediaKind;
 
 const SAMPLE_RATE: u64 = 48_000;
@@ -43,10 +44,11 @@ fn run_unturned(
     let (width, height) = pace.size;
     let pipeline = gst::parse::launch(&format!(
         "appsrc name=pictures format=time is-live=true max-buffers=3 leaky-type=downstream \
-         caps=video/x-raw,format=I420,width={width},height={height},framerate={}/1 ! {} \
+         caps=video/x-raw,format=I420,width={width},height={height},framerate={}/1,{} ! {} \
          appsrc name=sounds format=time is-live=true max-buffers=50 leaky-type=downstream \
          caps=audio/x-raw,format=S16LE,rate={SAMPLE_RATE},channels=2,layout=interleaved ! {}",
         settings.frame_rate,
+        colours::CAPS,
         video_branch(settings.codec, settings.kbps, false),
         audio_branch(false),
     ))
