@@ -8,14 +8,27 @@
 use anyhow::Context;
 use gst::prelude::*;
 
+use crate::program::core::colours::{BT601, Colours, Conversion};
+
 /// To be appended to the caps of raw pictures.
 pub const CAPS: &str = "colorimetry=bt601,chroma-site=mpeg2";
 
-const COLORIMETRY: &str = "colorimetry";
+pub const COLORIMETRY: &str = "colorimetry";
 const CHROMA_SITE: &str = "chroma-site";
-const OURS: &str = "bt601";
+pub const OURS: &str = "bt601";
 /// A quarter of a pixel of colour is not worth a conversion: it is said of all.
 const SITE: &str = "mpeg2";
+
+/// How pictures of these colours become the canvas'; `None` where they are that already, or do not
+/// say what they are.
+pub fn to_ours(from: &gst_video::VideoColorimetry) -> Option<Conversion> {
+    if is_ours(from) {
+        return None;
+    }
+    let (kr, kb) = from.matrix().kr_kb().ok()?;
+    let is_full = from.range() == gst_video::VideoColorRange::Range0_255;
+    Some(Conversion::new(Colours { kr, kb, is_full }, BT601))
+}
 
 /// Lets coded pictures that leave by `pad` say what their colours are; decoders repeat it.
 pub fn declare(pad: &gst::Pad) -> anyhow::Result<()> {
@@ -35,7 +48,8 @@ pub fn declare(pad: &gst::Pad) -> anyhow::Result<()> {
 fn declared(mut caps: gst::Caps) -> gst::Caps {
     for structure in caps.make_mut().iter_mut() {
         let said = structure.get::<String>(COLORIMETRY).ok();
-        if said.is_none_or(|said| is_ours(&said)) {
+        let said = said.map(|said| said.parse::<gst_video::VideoColorimetry>());
+        if said.is_none_or(|said| said.is_ok_and(|said| is_ours(&said))) {
             structure.set(COLORIMETRY, OURS);
         }
         structure.set(CHROMA_SITE, SITE);
@@ -45,12 +59,10 @@ fn declared(mut caps: gst::Caps) -> gst::Caps {
 
 /// Whether the conversion to red, green and blue is the canvas'; the other two numbers of a
 /// description (transfer and primaries) differ by nothing that an eye sees.
-fn is_ours(colorimetry: &str) -> bool {
+fn is_ours(colorimetry: &gst_video::VideoColorimetry) -> bool {
     use gst_video::{VideoColorMatrix, VideoColorRange};
-    let read = colorimetry.parse::<gst_video::VideoColorimetry>();
-    read.is_ok_and(|read| {
-        read.matrix() == VideoColorMatrix::Bt601 && read.range() == VideoColorRange::Range16_235
-    })
+    colorimetry.matrix() == VideoColorMatrix::Bt601
+        && colorimetry.range() == VideoColorRange::Range16_235
 }
 
 #[cfg(test)]

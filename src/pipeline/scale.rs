@@ -1,7 +1,7 @@
-//! Scales pictures and cuts off what does not fit: an element of our own around libyuv, so that it
+//! Scales pictures, cuts off what does not fit, and makes their colours the canvas': an element of our own around libyuv, so that it
 //! is done where a picture is decoded, and not by a pool of threads for all.
 //!
-//! Its output has the size that is asked for downstream, or that of a picture in its tile; a shape
+//! Its output has the canvas' colours, and the size that is asked for downstream, or that of a picture in its tile; a shape
 //! that differs from the input's is cut out of the middle.
 
 use gst::glib;
@@ -48,6 +48,8 @@ mod imp {
     use gst_video::{VideoFormat, VideoFrameRef};
 
     use super::plane::{Plane, PlaneMut, scale};
+    use crate::pipeline::colours::{self, COLORIMETRY, OURS};
+    use crate::program::core::colours::Planes;
     use crate::program::core::fit::{Size, cut, fitted};
     use crate::program::core::layout::Tile;
 
@@ -102,7 +104,7 @@ mod imp {
 
         fn transform_caps(
             &self,
-            _: gst::PadDirection,
+            direction: gst::PadDirection,
             caps: &gst::Caps,
             filter: Option<&gst::Caps>,
         ) -> Option<gst::Caps> {
@@ -110,6 +112,12 @@ mod imp {
             for structure in any_size.make_mut().iter_mut() {
                 for side in ["width", "height"] {
                     structure.set(side, gst::IntRange::new(1, i32::MAX));
+                }
+                match direction {
+                    gst::PadDirection::Sink if structure.has_field(COLORIMETRY) => {
+                        structure.set(COLORIMETRY, OURS);
+                    }
+                    _ => structure.remove_field(COLORIMETRY),
                 }
             }
             Some(match filter {
@@ -187,6 +195,17 @@ mod imp {
                     size: of_plane(nth, to),
                 };
                 scale(from, to).ok_or(gst::FlowError::Error)?;
+            }
+            if let Some(conversion) = colours::to_ours(&input.info().colorimetry()) {
+                let [luma, u, v, _] = output.planes_data_mut();
+                conversion.convert(Planes {
+                    luma,
+                    chroma: [u, v],
+                    luma_stride: out_strides[0] as usize,
+                    chroma_stride: out_strides[1] as usize,
+                    width: to.0 as usize,
+                    height: to.1 as usize,
+                });
             }
             Ok(gst::FlowSuccess::Ok)
         }

@@ -42,7 +42,7 @@ test("the program by WHEP, and by LL-HLS, two on stage", { timeout: (SECONDS + 1
     body: JSON.stringify({ layout: "picture-in-picture", pinned: ada }),
   });
   assert.ok(directed.ok, await directed.text());
-  await until(async () => assert.ok((await fetch(`${base}/live/show/index.m3u8`)).ok, "on air"));
+  await until(async () => (await fetch(`${base}/live/show/index.m3u8`)).ok);
 
   const viewer = await open(context, `${base}/`);
   await viewer.setViewportSize(SMALL);
