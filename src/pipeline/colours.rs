@@ -1,6 +1,6 @@
 //! What the numbers of a picture mean: ITU-R BT.601, of any size, as browsers send it.
 //!
-//! Neither VP8 nor the H.264 of Chromium says what its colours are, so GStreamer guesses: BT.709
+//! Neither VP8 nor a camera's H.264 says what its colours are, so GStreamer guesses: BT.709
 //! from 720 lines on. The canvas would then take over what came last, and convert each frame of all
 //! others. Here whatever does not say otherwise is BT.601 (as libwebrtc makes it), and so is the
 //! canvas; only who really sends something else is converted.

@@ -127,7 +127,7 @@ pub struct Worker {
 }
 
 /// What one round of the loop carries from publishers to subscribers, and back. Kept for its
-/// memory: a packet on its way is no allocation.
+/// memory: a packet is one allocation, for all who get it.
 #[derive(Default)]
 struct Round {
     /// Those of frames that are not complete may stay for the next round.
