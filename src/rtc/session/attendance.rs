@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::{CloseCode, Message, WebSocket, close_code};
 use tokio::sync::{broadcast, mpsc};
 use tracing::{debug, info};
 use uuid::Uuid;
@@ -78,6 +78,17 @@ enum End {
     Lost,
     Left,
     Replaced(Box<WebSocket>),
+}
+
+impl End {
+    /// By the reason for which the client closed the socket. A browser says itself that its page goes
+    /// away, also where the page had no time to (RFC 6455 §7.4.1).
+    fn of(reason: Option<CloseCode>) -> Self {
+        match reason {
+            Some(close_code::NORMAL | close_code::AWAY) => End::Left,
+            _ => End::Lost,
+        }
+    }
 }
 
 impl Attendance {
@@ -173,7 +184,7 @@ impl Attendance {
                     heard = Instant::now();
                     match message {
                         None | Some(Err(_)) => return End::Lost,
-                        Some(Ok(Message::Close(_))) => return End::Lost,
+                        Some(Ok(Message::Close(frame))) => return End::of(frame.map(|frame| frame.code)),
                         Some(Ok(Message::Text(text))) => match self.hear(socket, &text).await {
                             Ok(alive) => alive,
                             Err(end) => return end,
