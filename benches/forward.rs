@@ -294,6 +294,7 @@ async fn floor(packets_a_call: f64) -> f64 {
                             ssrc: 7,
                             transport_cc: Some((2, 7)),
                             audio_level: None,
+                            color_space: None,
                         };
                         outbox.write(*path, |bytes, start| {
                             let header_len = head.write(bytes);

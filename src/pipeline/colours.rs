@@ -1,12 +1,17 @@
 //! What the numbers of a picture mean: ITU-R BT.601, of any size, as browsers send it.
 //!
-//! Neither VP8 nor a camera's H.264 says what its colours are, so GStreamer guesses: BT.709
-//! from 720 lines on. The canvas would then take over what came last, and convert each frame of all
+//! Neither VP8 nor a camera's H.264 says what its colours are (browsers do, of what is no camera, by
+//! an RTP header extension), so GStreamer guesses: BT.709 from 720 lines on. The canvas would then take over what came last, and convert each frame of all
 //! others. Here whatever does not say otherwise is BT.601 (as libwebrtc makes it), and so is the
 //! canvas; only who really sends something else is converted.
 
+use std::sync::{Arc, Mutex};
+
 use anyhow::Context;
 use gst::prelude::*;
+use gst_video::{
+    VideoColorMatrix, VideoColorPrimaries, VideoColorRange, VideoColorimetry, VideoTransferFunction,
+};
 
 use crate::program::core::colours::{BT601, Colours, Conversion};
 
@@ -21,36 +26,140 @@ const SITE: &str = "mpeg2";
 
 /// How pictures of these colours become the canvas'; `None` where they are that already, or do not
 /// say what they are.
-pub fn to_ours(from: &gst_video::VideoColorimetry) -> Option<Conversion> {
+pub fn to_ours(from: &VideoColorimetry) -> Option<Conversion> {
     if is_ours(from) {
         return None;
     }
     let (kr, kb) = from.matrix().kr_kb().ok()?;
-    let is_full = from.range() == gst_video::VideoColorRange::Range0_255;
+    let is_full = from.range() == VideoColorRange::Range0_255;
     Some(Conversion::new(Colours { kr, kb, is_full }, BT601))
 }
 
-/// Lets coded pictures that leave by `pad` say what their colours are; decoders repeat it.
-pub fn declare(pad: &gst::Pad) -> anyhow::Result<()> {
-    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
-        let caps = match info.event().map(|event| event.view()) {
-            Some(gst::EventView::Caps(event)) => event.caps_owned(),
-            _ => return gst::PadProbeReturn::Ok,
+/// What a publisher says of its colours beside the pictures: it holds until a key frame that has no
+/// word of it, as libwebrtc takes it.
+#[derive(Clone, Default)]
+pub struct Said(Arc<Mutex<Option<VideoColorimetry>>>);
+
+impl Said {
+    /// Reads what the packets say that pass `pad`, in the header extension `id`.
+    pub fn read(&self, pad: &gst::Pad, id: u8) -> anyhow::Result<()> {
+        let said = self.0.clone();
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            if let Some(buffer) = info.buffer()
+                && let Ok(packet) = gst_rtp::RTPBuffer::from_buffer_readable(buffer)
+                && let Some(value) = packet.extension_onebyte_header(id, 0)
+                && let Some(colorimetry) = read(value)
+                && let Ok(mut said) = said.lock()
+            {
+                *said = Some(colorimetry);
+            }
+            gst::PadProbeReturn::Ok
+        })
+        .context("no probe")?;
+        Ok(())
+    }
+
+    fn is_news_to(&self, state: &Mutex<Declared>) -> bool {
+        let (Ok(said), Ok(state)) = (self.0.lock(), state.lock()) else {
+            return false;
         };
-        let declared = gst::event::Caps::new(&declared(caps));
-        info.data = Some(gst::PadProbeData::Event(declared));
+        said.is_some() && *said != state.said
+    }
+
+    fn take(&self) -> Option<VideoColorimetry> {
+        self.0.lock().ok()?.take()
+    }
+}
+
+/// By libwebrtc's rtp-hdrext/color-space; what stands behind the first four bytes is of high dynamic
+/// range.
+fn read(value: &[u8]) -> Option<VideoColorimetry> {
+    let &[primaries, transfer, matrix, range, ..] = value else {
+        return None;
+    };
+    const FULL: u8 = 2;
+    let range = match range >> 4 & 3 {
+        FULL => VideoColorRange::Range0_255,
+        _ => VideoColorRange::Range16_235,
+    };
+    let matrix = match VideoColorMatrix::from_iso(matrix.into()) {
+        VideoColorMatrix::Unknown => VideoColorMatrix::Bt601,
+        matrix => matrix,
+    };
+    let transfer = VideoTransferFunction::from_iso(transfer.into());
+    let primaries = VideoColorPrimaries::from_iso(primaries.into());
+    Some(VideoColorimetry::new(range, matrix, transfer, primaries))
+}
+
+/// What coded pictures have as caps: as they came, and what was said beside them.
+#[derive(Default)]
+struct Declared {
+    came: Option<gst::Caps>,
+    said: Option<VideoColorimetry>,
+    is_telling: bool,
+}
+
+/// Lets coded pictures that leave by `pad` say what their colours are; decoders repeat it.
+pub fn declare(pad: &gst::Pad, said: Said) -> anyhow::Result<()> {
+    let state = Mutex::new(Declared::default());
+    let kinds = gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::BUFFER;
+    pad.add_probe(kinds, move |pad, info| {
+        match &info.data {
+            Some(gst::PadProbeData::Event(event)) => {
+                if let gst::EventView::Caps(event) = event.view()
+                    && let Ok(mut state) = state.lock()
+                    && !state.is_telling
+                {
+                    let caps = event.caps_owned();
+                    let declared = declared(caps.clone(), state.said.as_ref());
+                    state.came = Some(caps);
+                    let declared = gst::event::Caps::new(&declared);
+                    info.data = Some(gst::PadProbeData::Event(declared));
+                }
+            }
+            // A decoder takes other caps at a key frame alone.
+            Some(gst::PadProbeData::Buffer(buffer)) => {
+                if !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) {
+                    tell(pad, &state, said.take());
+                } else if said.is_news_to(&state) {
+                    pad.send_event(gst_video::UpstreamForceKeyUnitEvent::builder().build());
+                }
+            }
+            _ => {}
+        }
         gst::PadProbeReturn::Ok
     })
     .context("no probe")?;
     Ok(())
 }
 
-fn declared(mut caps: gst::Caps) -> gst::Caps {
+/// What is said with a key frame, in its caps.
+fn tell(pad: &gst::Pad, state: &Mutex<Declared>, said: Option<VideoColorimetry>) {
+    let set_telling = |is_telling| {
+        let mut state = state.lock().ok()?;
+        state.is_telling = is_telling;
+        Some(())
+    };
+    let caps = state.lock().ok().and_then(|mut state| {
+        let is_new = state.said != said;
+        state.said = said;
+        let caps = state.came.clone().filter(|_| is_new)?;
+        Some(declared(caps, state.said.as_ref()))
+    });
+    let Some(caps) = caps else { return };
+    set_telling(true);
+    pad.push_event(gst::event::Caps::new(&caps));
+    set_telling(false);
+}
+
+fn declared(mut caps: gst::Caps, beside: Option<&VideoColorimetry>) -> gst::Caps {
     for structure in caps.make_mut().iter_mut() {
         let said = structure.get::<String>(COLORIMETRY).ok();
-        let said = said.map(|said| said.parse::<gst_video::VideoColorimetry>());
-        if said.is_none_or(|said| said.is_ok_and(|said| is_ours(&said))) {
-            structure.set(COLORIMETRY, OURS);
+        let said = said.map(|said| said.parse::<VideoColorimetry>());
+        match beside {
+            Some(beside) if !is_ours(beside) => structure.set(COLORIMETRY, beside.to_string()),
+            None if said.is_some_and(|said| !said.is_ok_and(|said| is_ours(&said))) => {}
+            _ => structure.set(COLORIMETRY, OURS),
         }
         structure.set(CHROMA_SITE, SITE);
     }
@@ -59,8 +168,7 @@ fn declared(mut caps: gst::Caps) -> gst::Caps {
 
 /// Whether the conversion to red, green and blue is the canvas'; the other two numbers of a
 /// description (transfer and primaries) differ by nothing that an eye sees.
-fn is_ours(colorimetry: &gst_video::VideoColorimetry) -> bool {
-    use gst_video::{VideoColorMatrix, VideoColorRange};
+fn is_ours(colorimetry: &VideoColorimetry) -> bool {
     colorimetry.matrix() == VideoColorMatrix::Bt601
         && colorimetry.range() == VideoColorRange::Range16_235
 }
@@ -69,9 +177,10 @@ fn is_ours(colorimetry: &gst_video::VideoColorimetry) -> bool {
 mod tests {
     use super::*;
 
-    fn said(caps: &str) -> Option<String> {
+    fn said(caps: &str, beside: Option<&[u8]>) -> Option<String> {
         gst::init().expect("GStreamer");
-        let caps = declared(caps.parse().expect("caps"));
+        let beside = beside.and_then(read);
+        let caps = declared(caps.parse().expect("caps"), beside.as_ref());
         let structure = caps.structure(0)?;
         assert_eq!(structure.get(CHROMA_SITE), Ok(SITE));
         structure.get(COLORIMETRY).ok()
@@ -85,11 +194,26 @@ mod tests {
             "video/x-h264,colorimetry=2:4:16:4",
             "video/x-vp8,colorimetry=2:4:0:0",
         ] {
-            assert_eq!(said(caps).as_deref(), Some(OURS), "{caps}");
+            assert_eq!(said(caps, None).as_deref(), Some(OURS), "{caps}");
         }
         for other in ["bt709", "1:4:0:0", "bt2020"] {
             let caps = format!("video/x-h264,colorimetry=(string){other}");
-            assert_eq!(said(&caps).as_deref(), Some(other));
+            assert_eq!(said(&caps, None).as_deref(), Some(other));
+        }
+    }
+
+    #[test]
+    fn what_is_said_beside_them_counts() {
+        for (value, is) in [
+            // As Chromium says it of a canvas: BT.709 of full range.
+            (&[1, 13, 1, 0x20][..], "1:3:7:1"),
+            (&[1, 1, 1, 0x10], "bt709"),
+            (&[6, 6, 6, 0x10], OURS),
+            (&[2, 2, 2, 0x20], "1:4:0:0"),
+            (&[1, 1, 1], "bt2020"),
+        ] {
+            let caps = "video/x-h264,colorimetry=(string)bt2020";
+            assert_eq!(said(caps, Some(value)).as_deref(), Some(is), "{value:?}");
         }
     }
 }

@@ -93,7 +93,11 @@ impl Branch {
         if let Some(depayloader) = bin.by_name(DEPAYLOADER) {
             wish.watch(&depayloader)?;
             let coded = bin.by_name(PARSER).unwrap_or(depayloader);
-            colours::declare(&coded.static_pad("src").context("no source pad")?)?;
+            let said = colours::Said::default();
+            if let Some(id) = spec.color_space {
+                said.read(&source_pad(&jitter_buffer)?, id)?;
+            }
+            colours::declare(&source_pad(&coded)?, said)?;
         }
         let entry = entry(kind, wish.clone());
         let (last_seen, delay) = Default::default();
@@ -311,13 +315,17 @@ fn description(spec: &InputSpec, auto_gain: bool) -> String {
     format!("rtpjitterbuffer name={label} latency={JITTER_MS} do-lost=true ! {decoder} ! {convert}")
 }
 
+fn source_pad(element: &gst::Element) -> anyhow::Result<gst::Pad> {
+    element.static_pad("src").context("no source pad")
+}
+
 /// Keeps the newest packet's times, as they would be without our delay.
 fn note_what_leaves(
     jitter_buffer: &gst::Element,
     last_seen: &Arc<Mutex<Option<Seen>>>,
     delay: &Arc<Mutex<Duration>>,
 ) -> anyhow::Result<()> {
-    let pad = jitter_buffer.static_pad("src").context("no source pad")?;
+    let pad = source_pad(jitter_buffer)?;
     let (last_seen, delay) = (last_seen.clone(), delay.clone());
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         if let Some(buffer) = info.buffer()
@@ -364,7 +372,7 @@ impl Wish {
 
     /// It is fulfilled by what leaves the depayloader.
     fn watch(&self, depayloader: &gst::Element) -> anyhow::Result<()> {
-        let pad = depayloader.static_pad("src").context("no source pad")?;
+        let pad = source_pad(depayloader)?;
         let state = self.state.clone();
         parts::watch_buffers(&pad, move |_, buffer, _| {
             if !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT)

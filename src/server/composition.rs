@@ -232,6 +232,7 @@ fn spec(id: InputId, staged: &Staged) -> InputSpec {
         payload_type: staged.info.payload_type,
         clock_rate: staged.info.clock_rate,
         fmtp: staged.info.fmtp.clone(),
+        color_space: staged.info.color_space,
     }
 }
 

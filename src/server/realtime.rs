@@ -116,6 +116,7 @@ impl Realtime {
             clock_rate: codec.clock_rate(),
             fmtp: fmtp.to_owned(),
             is_screen: false,
+            color_space: None,
             layers: layers(id) as u8,
         };
         roster::Program {
@@ -172,6 +173,7 @@ impl Output {
             layer: self.layer,
             content,
             audio_level: None,
+            color_space: None,
             packet,
         })
     }

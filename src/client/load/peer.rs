@@ -317,6 +317,7 @@ impl Peer {
                     ..Content::default()
                 },
                 audio_level: None,
+                color_space: None,
             })
             .map(Arc::new)
             .collect();

@@ -134,6 +134,7 @@ mod tests {
                 payload_type: 96,
                 clock_rate,
                 fmtp: String::new(),
+                color_space: None,
             });
         }
         sync

@@ -48,6 +48,8 @@ pub struct InputSpec {
     pub payload_type: u8,
     pub clock_rate: u32,
     pub fmtp: String,
+    /// The id of the RTP header extension that says what a picture's colours are.
+    pub color_space: Option<u8>,
 }
 
 /// All that is to be seen.

@@ -25,9 +25,15 @@ pub struct TrackInfo {
     pub fmtp: String,
     /// A screen, not a camera.
     pub is_screen: bool,
+    /// The id of the header extension by which a picture's packets say what its colours are.
+    pub color_space: Option<u8>,
     /// How many sources were agreed on: 1 without simulcast. Each may come in spatial layers.
     pub layers: u8,
 }
+
+/// Primaries, transfer and matrix of ITU-T H.273, and range and place of chroma (libwebrtc's
+/// rtp-hdrext/color-space, without what only high dynamic range has).
+pub type ColorSpace = [u8; 4];
 
 /// One media packet: decrypted, without duplicates, RTX already undone, read once for all who
 /// get it. Packets come in the order of their arrival, so gaps and late packets are for the
@@ -50,6 +56,8 @@ pub struct ReceivedRtp {
     pub content: Content,
     /// RFC 6464, as on the wire: whether it is voice, and the level in -dBov.
     pub audio_level: Option<u8>,
+    /// What the colours are, as on the wire; mostly said with the last packet of a key frame.
+    pub color_space: Option<ColorSpace>,
 }
 
 impl ReceivedRtp {

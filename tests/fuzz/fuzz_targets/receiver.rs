@@ -70,7 +70,7 @@ fn media(index: u8, codec: Codec, payload_type: u8, rtx: Option<u8>, rids: &[&st
             repaired_rid: Some(4),
             abs_send_time: Some(5),
             audio_level: Some(6),
-            video_orientation: Some(7),
+            color_space: Some(7),
         },
     }
 }

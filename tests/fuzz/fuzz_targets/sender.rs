@@ -49,6 +49,7 @@ fuzz_target!(|script: &[u8]| {
         ssrc,
         transport_cc: Some(2),
         audio_level: None,
+        color_space: None,
     };
     sender.agree(vec![media(MediaKind::Video, 1), media(MediaKind::Audio, 3)], || 5);
     sender.on_connected(now);
@@ -85,6 +86,7 @@ fuzz_target!(|script: &[u8]| {
                 ..Content::default()
             },
             audio_level: None,
+            color_space: None,
         });
         let mut wire = Wire {
             srtp: &mut srtp,

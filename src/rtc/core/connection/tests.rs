@@ -370,6 +370,7 @@ fn the_handshake_ends_before_the_first_picture() {
         ssrc: 1,
         transport_cc: None,
         audio_level: None,
+        color_space: None,
     }]);
     let now = world.now;
     world
@@ -389,6 +390,7 @@ fn the_handshake_ends_before_the_first_picture() {
             ..Content::default()
         },
         audio_level: None,
+        color_space: None,
     };
     world.plays = Some(Arc::new(packet));
     world.run(300, true);

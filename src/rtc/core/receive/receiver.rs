@@ -184,6 +184,7 @@ impl Receiver {
                     clock_rate: codec.clock_rate,
                     fmtp: codec.fmtp.clone(),
                     is_screen: track.media.is_screen,
+                    color_space: track.media.extensions.color_space,
                     layers: track.streams.len() as u8,
                 };
                 self.outputs
@@ -200,6 +201,8 @@ impl Receiver {
             track.loudest = track.loudest.min(level & 0x7F);
             self.levels_due.get_or_insert(now + LEVEL_INTERVAL);
         }
+        let color_space = track.media.extensions.color_space;
+        let color_space = color_space.and_then(|id| header.extension(&packet, id)?.try_into().ok());
         let received = ReceivedRtp {
             arrival: now,
             packet: packet.freeze(),
@@ -214,6 +217,7 @@ impl Receiver {
                 .map_or(source.stream as u8, |spatial| spatial.id),
             content,
             audio_level: level,
+            color_space,
         };
         self.outputs.push_back(Output::Rtp(id, received));
     }

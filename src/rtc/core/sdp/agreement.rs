@@ -49,6 +49,7 @@ pub struct SendMedia {
     pub ssrc: u32,
     pub transport_cc: Option<u8>,
     pub audio_level: Option<u8>,
+    pub color_space: Option<u8>,
 }
 
 /// RFC 4588: payload type and SSRC of a stream of retransmissions.
@@ -111,6 +112,7 @@ pub struct Extensions {
     pub abs_send_time: Option<u8>,
     /// RFC 6464
     pub audio_level: Option<u8>,
-    /// 3GPP TS 26.114 coordination of video orientation: phones that rotate.
-    pub video_orientation: Option<u8>,
+    /// What the numbers of a picture mean (libwebrtc's rtp-hdrext/color-space): VP8 has no other way
+    /// to say it.
+    pub color_space: Option<u8>,
 }

@@ -7,8 +7,8 @@ use super::agreement::{
 };
 use super::offer::{Offer, OfferError, OfferedCodec, Section, Setup};
 use super::write::{
-    ABS_SEND_TIME, AUDIO_LEVEL, Announced, Candidate, MID, OurTransport, REPAIRED_RID, RID,
-    SectionText, TRANSPORT_CC, write_rejected, write_section, write_session,
+    ABS_SEND_TIME, AUDIO_LEVEL, Announced, COLOR_SPACE, Candidate, MID, OurTransport, REPAIRED_RID,
+    RID, SectionText, TRANSPORT_CC, write_rejected, write_section, write_session,
 };
 use crate::room::{Codec, MediaKind};
 
@@ -208,7 +208,7 @@ pub(super) fn accept(index: usize, section: &Section, settings: &AnswerSettings)
             transport_cc: id(TRANSPORT_CC),
             abs_send_time: id(ABS_SEND_TIME),
             audio_level: id(AUDIO_LEVEL),
-            video_orientation: None,
+            color_space: id(COLOR_SPACE),
         },
     })
 }
@@ -266,10 +266,12 @@ fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
 
 /// The extensions of an offered section that we send.
 pub(super) fn extensions_sent(section: &Section) -> Extensions {
-    let id = |uri: &str| section.extensions.get(uri).copied();
+    // Longer ids need the two-byte form (RFC 8285 §4.3), which we do not send.
+    let id = |uri: &str| section.extensions.get(uri).copied().filter(|id| *id < 15);
     Extensions {
         transport_cc: id(TRANSPORT_CC),
         audio_level: id(AUDIO_LEVEL),
+        color_space: id(COLOR_SPACE),
         ..Extensions::default()
     }
 }
@@ -298,6 +300,9 @@ pub(super) fn send_media(
         audio_level: extensions
             .audio_level
             .filter(|_| track.kind == MediaKind::Audio),
+        color_space: extensions
+            .color_space
+            .filter(|_| track.kind == MediaKind::Video),
     }
 }
 

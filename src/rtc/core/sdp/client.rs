@@ -251,7 +251,7 @@ const EXTENSIONS: Extensions = Extensions {
     transport_cc: Some(2),
     abs_send_time: None,
     audio_level: None,
-    video_orientation: None,
+    color_space: None,
 };
 
 /// The first dynamic payload type (RFC 3551 §6).

@@ -30,7 +30,7 @@ const EXTENSIONS: Extensions = Extensions {
     transport_cc: Some(2),
     abs_send_time: None,
     audio_level: Some(3),
-    video_orientation: None,
+    color_space: Some(4),
 };
 
 /// Dynamic payload types (RFC 3551 §3, and RFC 5761 §4 for what must be left out), in pairs of
@@ -227,6 +227,9 @@ impl Subscription {
                     audio_level: EXTENSIONS
                         .audio_level
                         .filter(|_| section.kind == MediaKind::Audio),
+                    color_space: EXTENSIONS
+                        .color_space
+                        .filter(|_| section.kind == MediaKind::Video),
                     ..EXTENSIONS
                 },
                 rids: &[],
@@ -317,6 +320,7 @@ impl Section {
             ssrc: self.ssrcs.0,
             transport_cc: None,
             audio_level: None,
+            color_space: None,
         }
     }
 }

@@ -15,6 +15,8 @@ pub(super) const TRANSPORT_CC: &str =
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 pub(super) const ABS_SEND_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
 pub(super) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+/// libwebrtc, docs/native-code/rtp-hdrext/color-space
+pub(super) const COLOR_SPACE: &str = "http://www.webrtc.org/experiments/rtp-hdrext/color-space";
 
 /// Where peers find us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +146,7 @@ pub(super) fn write_section(
         (extensions.transport_cc, TRANSPORT_CC),
         (extensions.abs_send_time, ABS_SEND_TIME),
         (extensions.audio_level, AUDIO_LEVEL),
+        (extensions.color_space, COLOR_SPACE),
     ] {
         if let Some(id) = id {
             put(text, format_args!("a=extmap:{id} {uri}"));

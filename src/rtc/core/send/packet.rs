@@ -1,5 +1,7 @@
 //! One RTP packet as a subscriber gets it: our header, the publisher's payload.
 
+use crate::rtc::core::sink::ColorSpace;
+
 /// RFC 8285 §4.2.
 const ONE_BYTE_PROFILE: [u8; 2] = [0xBE, 0xDE];
 
@@ -7,7 +9,7 @@ const ONE_BYTE_PROFILE: [u8; 2] = [0xBE, 0xDE];
 const FIXED: usize = 12;
 const FIRST_ELEMENT: usize = FIXED + 4;
 /// With all extensions, padded.
-const LONGEST: usize = FIRST_ELEMENT + 8;
+const LONGEST: usize = FIRST_ELEMENT + 12;
 
 /// What the header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub struct Head {
     pub transport_cc: Option<(u8, u16)>,
     /// Extension id and value of RFC 6464.
     pub audio_level: Option<(u8, u8)>,
+    /// Extension id and value.
+    pub color_space: Option<(u8, ColorSpace)>,
 }
 
 impl Head {
@@ -40,6 +44,11 @@ impl Head {
         if let Some((id, level)) = self.audio_level {
             header[end..end + 2].copy_from_slice(&[id << 4, level]);
             end += 2;
+        }
+        if let Some((id, colours)) = self.color_space {
+            header[end] = id << 4 | (colours.len() as u8 - 1);
+            header[end + 1..end + 1 + colours.len()].copy_from_slice(&colours);
+            end += 1 + colours.len();
         }
         let extends = end > FIRST_ELEMENT;
         header[0] = 0x80 | u8::from(extends) << 4;
@@ -69,11 +78,15 @@ mod tests {
             payload_type in 0u8..128, marker: bool, sequence: u16, timestamp: u32, ssrc: u32,
             cc in proptest::option::of((1u8..15, any::<u16>())),
             level in proptest::option::of(any::<u8>()),
+            colours in proptest::option::of(any::<ColorSpace>()),
         ) {
-            let level = level.map(|level| (cc.map_or(3, |(id, _)| id % 14 + 1), level));
+            let next = |id: u8| id % 14 + 1;
+            let id = cc.map_or(3, |(id, _)| next(id));
+            let level = level.map(|level| (id, level));
+            let colours = colours.map(|colours| (next(id), colours));
             let head = Head {
                 payload_type, marker, sequence, timestamp, ssrc,
-                transport_cc: cc, audio_level: level,
+                transport_cc: cc, audio_level: level, color_space: colours,
             };
             let mut packet = vec![9, 9];
             let len = head.write(&mut packet);
@@ -89,6 +102,9 @@ mod tests {
             }
             if let Some((id, level)) = level {
                 prop_assert_eq!(header.extension(packet, id), Some(&[level][..]));
+            }
+            if let Some((id, colours)) = colours {
+                prop_assert_eq!(header.extension(packet, id), Some(&colours[..]));
             }
         }
     }

@@ -79,6 +79,7 @@ mod tests {
                 ..Content::default()
             },
             audio_level: None,
+            color_space: None,
         })
     }
 

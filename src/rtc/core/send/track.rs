@@ -167,6 +167,7 @@ impl Track {
             ssrc,
             transport_cc: media.transport_cc.map(|id| (id, number)),
             audio_level: media.audio_level.zip(packet.audio_level),
+            color_space: media.color_space.zip(packet.color_space),
         };
         let Wire { srtp, path, outbox } = wire;
         let has_numbers = matches!(media.codec, Codec::Vp8 | Codec::Vp9);

@@ -38,6 +38,7 @@ fn packet(start: Instant, layer: u8, sequence: u64, key: bool) -> ReceivedRtp {
             spatial: None,
         },
         audio_level: None,
+        color_space: None,
     }
 }
 

@@ -198,6 +198,7 @@ impl Network {
                 ..Content::default()
             },
             audio_level: Some(0x80 | 30),
+            color_space: None,
         })
     }
 

@@ -40,6 +40,7 @@ fn media(kind: MediaKind) -> SendMedia {
         ssrc: if is_video { SSRC } else { 0x3333 },
         transport_cc: Some(2),
         audio_level: (!is_video).then_some(3),
+        color_space: None,
     }
 }
 
@@ -103,6 +104,7 @@ impl World {
                 ..Content::default()
             },
             audio_level: Some(0x80 | 30),
+            color_space: None,
         })
     }
 
