@@ -1,9 +1,9 @@
 // Publishers that are known by their colour, after every encoder on the way.
 
-/** Each publisher's own, far enough from each other to be told after an encoder. */
+/** Each publisher's own, far enough from each other to be told after an encoder, and under the shade of a name. */
 export const COLOURS = [
   [230, 20, 20], [20, 200, 20], [30, 30, 230], [230, 230, 20], [20, 210, 210],
-  [220, 20, 220], [240, 130, 20], [10, 90, 60], [120, 40, 160],
+  [220, 20, 220], [240, 130, 20], [0, 110, 250], [120, 40, 160],
 ];
 const MOST_OFF = 60;
 
