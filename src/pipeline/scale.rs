@@ -1,8 +1,11 @@
-//! Scales pictures, cuts off what does not fit, and makes their colours the canvas': an element of our own around libyuv, so that it
-//! is done where a picture is decoded, and not by a pool of threads for all.
+//! Scales pictures, cuts off what does not fit, and makes their colours the canvas': an element of our
+//! own around libyuv, so that it is done where a picture is decoded, and not by a pool of threads for
+//! all.
 //!
-//! Its output has the canvas' colours, and the size that is asked for downstream, or that of a picture in its tile; a shape
-//! that differs from the input's is cut out of the middle.
+//! Its output has the canvas' colours, and the size that is asked for downstream, or that of a picture
+//! in its tile; a shape that differs from the input's is cut out of the middle.
+
+mod plane;
 
 use gst::glib;
 use gst::prelude::*;
@@ -208,80 +211,6 @@ mod imp {
                 });
             }
             Ok(gst::FlowSuccess::Ok)
-        }
-    }
-}
-
-/// libyuv, which scales one plane of bytes after the other.
-mod plane {
-    use std::ffi::{c_int, c_uint};
-
-    use crate::program::core::fit::Size;
-
-    /// Bytes of rows that begin `stride` bytes after each other.
-    pub struct Plane<'a> {
-        pub data: &'a [u8],
-        pub stride: usize,
-        pub size: Size,
-    }
-
-    pub struct PlaneMut<'a> {
-        pub data: &'a mut [u8],
-        pub stride: usize,
-        pub size: Size,
-    }
-
-    /// `kFilterBox`: all pixels count where a picture shrinks to less than half; else as bilinear.
-    const BOX: c_uint = 3;
-
-    #[link(name = "yuv")]
-    unsafe extern "C" {
-        /// `libyuv/scale.h`
-        fn ScalePlane(
-            src: *const u8,
-            src_stride: c_int,
-            src_width: c_int,
-            src_height: c_int,
-            dst: *mut u8,
-            dst_stride: c_int,
-            dst_width: c_int,
-            dst_height: c_int,
-            filtering: c_uint,
-        );
-    }
-
-    /// `None` where the planes are not as large as they say.
-    pub fn scale(from: Plane<'_>, to: PlaneMut<'_>) -> Option<()> {
-        let [src_stride, src_width, src_height] = measured(from.data, from.stride, from.size)?;
-        let [dst_stride, dst_width, dst_height] = measured(to.data, to.stride, to.size)?;
-        // SAFETY: every row lies within its slice, as `measured` found, and the two do not overlap.
-        unsafe {
-            ScalePlane(
-                from.data.as_ptr(),
-                src_stride,
-                src_width,
-                src_height,
-                to.data.as_mut_ptr(),
-                dst_stride,
-                dst_width,
-                dst_height,
-                BOX,
-            );
-        }
-        Some(())
-    }
-
-    /// Stride, width and height, of a plane that is all there.
-    fn measured(data: &[u8], stride: usize, (width, height): Size) -> Option<[c_int; 3]> {
-        let (columns, rows) = (usize::try_from(width).ok()?, usize::try_from(height).ok()?);
-        let len = stride
-            .checked_mul(rows.checked_sub(1)?)?
-            .checked_add(columns)?;
-        let is_whole = columns > 0 && columns <= stride && len <= data.len();
-        let lengths = [stride, columns, rows].map(|length| c_int::try_from(length).ok());
-        match lengths {
-            [Some(stride), Some(width), Some(height)] if is_whole => Some([stride, width, height]),
-            _ => None,
         }
     }
 }
