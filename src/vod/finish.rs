@@ -47,12 +47,16 @@ pub fn run(arguments: FinishArgs) -> anyhow::Result<()> {
 
     /// Ten hours' tables take about 0.3 GB; FFmpeg's libraries map some themselves.
     const MAX_MEMORY_BYTES: u64 = 4 << 30;
+    /// Of all processes that have something to do (nice(2)).
+    const LAST: i32 = 19;
 
     // It must not outlive a server that was killed: then its input ends.
     std::thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         std::process::exit(1);
     });
+    // What is live goes first.
+    rustix::process::nice(LAST)?;
     setrlimit(Resource::RLIMIT_AS, MAX_MEMORY_BYTES, MAX_MEMORY_BYTES)?;
     ffmpeg_next::init()?;
     ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Error);
