@@ -172,7 +172,10 @@ fn a_private_room_is_watched_with_a_token_alone() {
     assert_eq!(deleted.status(), 204);
     let id = recording["id"].as_str().expect("an id");
     let playlist = format!("/vod/{id}/index.m3u8");
-    assert_eq!(house.status(&playlist, None), 401);
+    let refused = house.get(&playlist, None);
+    assert_eq!(refused.status(), 401);
+    // A player on another site can say why.
+    assert_eq!(refused.headers()["access-control-allow-origin"], "*");
     assert_eq!(house.status(&playlist, Some(&stranger)), 403);
     assert_eq!(
         house.status(&format!("/with/{viewer}{playlist}"), None),

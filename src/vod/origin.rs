@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, State};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -37,6 +38,8 @@ pub fn routes(archive: Archive, gate: Gate) -> Router {
         .route("/vod/{recording}/index.m3u8", get(multivariant))
         .route("/vod/{recording}/{file}", get(made))
         .route("/vod/{recording}/{rendition}/{file}", get(below_rendition))
+        // Of refusals too: a player elsewhere shows why.
+        .layer(map_response(for_every_origin))
         .with_state(Shelf { archive, gate })
 }
 
@@ -98,7 +101,6 @@ async fn below_rendition(
     super::file::answer(&shelf.archive.store, &path, kind, FOR_EVER, &headers)
         .await
         .map_err(away)?
-        .map(for_every_origin)
         .ok_or_else(unknown)
 }
 
@@ -143,7 +145,6 @@ async fn made(
     )
     .await
     .map_err(away)?
-    .map(for_every_origin)
     .ok_or_else(|| not_found(&format!("this recording has no {name}; play index.m3u8")))
 }
 
@@ -168,10 +169,10 @@ fn playlist_answer(manifest: &Manifest, text: String) -> Response {
         (header::CONTENT_TYPE, PLAYLIST),
         (header::CACHE_CONTROL, cache),
     ];
-    for_every_origin((headers, text).into_response())
+    (headers, text).into_response()
 }
 
-fn for_every_origin(mut response: Response) -> Response {
+async fn for_every_origin(mut response: Response) -> Response {
     let anyone = HeaderValue::from_static("*");
     response
         .headers_mut()
