@@ -164,8 +164,9 @@ impl Receiver {
             stream.spatial.on_packet(spatial.id, payload.len(), now);
         }
         if codec.codec == Codec::Vp9 && content.starts_key_frame {
-            stream.spatial.set_heights(vp9::heights_px(payload));
-            stream.height_px = vp9::heights_px(payload).last().unwrap_or(stream.height_px);
+            let heights_px = vp9::heights_px(payload);
+            let heights_px = heights_px.inspect(|height_px| stream.height_px = *height_px);
+            stream.spatial.set_heights(heights_px);
         }
         if track.streams.len() > 1 {
             // Subscribers choose among the rids.
