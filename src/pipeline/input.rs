@@ -242,7 +242,7 @@ impl Branch {
     }
 }
 
-/// The mixer's pad goes first: what a thread of the branch waits for there, one frame of each input
+/// From now on its errors count for nothing (locked, it is leaving). The mixer's pad goes first: what a thread of the branch waits for there, one frame of each input
 /// after the other, would else hold up all who wait for that thread to end.
 pub fn remove(
     bin: &gst::Bin,

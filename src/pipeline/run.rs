@@ -154,6 +154,22 @@ fn write_frames(mut outgoing: UnixStream, frames: &Receiver<FromChild>) {
 /// The only reader of the bus. An input that has failed makes nothing any more, and the others go
 /// on: the parent takes it away. A graph that has failed does not recover: say why, and let the
 /// parent start another. The receiver is told of the end of the stream.
+/// Whether what failed is being taken out of the graph, or was: its last picture may find no way.
+fn is_leaving(source: &gst::Object) -> bool {
+    let mut at = Some(source.clone());
+    while let Some(object) = at {
+        if object.is::<gst::Pipeline>() {
+            return false;
+        }
+        let element = object.downcast_ref::<gst::Element>();
+        if element.is_some_and(ElementExt::is_locked_state) {
+            return true;
+        }
+        at = object.parent();
+    }
+    true
+}
+
 fn watch(bus: gst::Bus, outbox: Outbox) -> Receiver<()> {
     let (end, ended) = sync_channel(1);
     std::thread::spawn(move || {
@@ -163,6 +179,7 @@ fn watch(bus: gst::Bus, outbox: Outbox) -> Receiver<()> {
                     let _ = end.send(());
                     return;
                 }
+                gst::MessageView::Error(error) if error.src().is_some_and(is_leaving) => {}
                 gst::MessageView::Error(error) => {
                     let source = error.src().map(|s| s.path_string().to_string());
                     let debug = error.debug().unwrap_or_default();
@@ -182,4 +199,26 @@ fn watch(bus: gst::Bus, outbox: Outbox) -> Receiver<()> {
         }
     });
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leaves_ends_nothing() {
+        gst::init().expect("GStreamer");
+        let pipeline = gst::Pipeline::new();
+        let bin = gst::parse::bin_from_description("fakesrc name=card ! fakesink", false);
+        let bin = bin.expect("a bin");
+        let card = bin.by_name("card").expect("an element");
+        pipeline.add(&bin).expect("added");
+        assert!(!is_leaving(card.upcast_ref()));
+        assert!(!is_leaving(pipeline.upcast_ref()));
+        bin.set_locked_state(true);
+        assert!(is_leaving(card.upcast_ref()));
+        bin.set_locked_state(false);
+        pipeline.remove(&bin).expect("removed");
+        assert!(is_leaving(card.upcast_ref()));
+    }
 }
