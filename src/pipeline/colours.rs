@@ -216,4 +216,79 @@ mod tests {
             assert_eq!(said(caps, Some(value)).as_deref(), Some(is), "{value:?}");
         }
     }
+
+    fn any(direction: gst::PadDirection) -> gst::PadTemplate {
+        let caps = gst::Caps::new_any();
+        gst::PadTemplate::new("pad", direction, gst::PadPresence::Always, &caps)
+            .expect("a template")
+    }
+
+    /// What reaches who decodes: colours, and pictures.
+    fn decoder() -> (gst::Pad, Arc<Mutex<Vec<String>>>) {
+        let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (events, pictures) = (seen.clone(), seen.clone());
+        let pad = gst::Pad::builder_from_template(&any(gst::PadDirection::Sink))
+            .event_function(move |_, _, event| {
+                if let gst::EventView::Caps(event) = event.view()
+                    && let Some(structure) = event.caps().structure(0)
+                    && let Ok(colorimetry) = structure.get(COLORIMETRY)
+                {
+                    events.lock().expect("unharmed").push(colorimetry);
+                }
+                true
+            })
+            .chain_function(move |_, _, _| {
+                pictures.lock().expect("unharmed").push("picture".into());
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .build();
+        (pad, seen)
+    }
+
+    #[test]
+    fn colours_change_with_key_frames_alone_and_ask_for_one() {
+        gst::init().expect("GStreamer");
+        let asked: Arc<Mutex<u32>> = Arc::default();
+        let asks = asked.clone();
+        let coded = gst::Pad::builder_from_template(&any(gst::PadDirection::Src))
+            .event_function(move |_, _, event| {
+                let is_it = gst_video::UpstreamForceKeyUnitEvent::parse(&event).is_ok();
+                *asks.lock().expect("unharmed") += u32::from(is_it);
+                true
+            })
+            .build();
+        let said = Said::default();
+        declare(&coded, said.clone()).expect("a probe");
+        let (decoder, seen) = decoder();
+        coded.link(&decoder).expect("linked");
+        for pad in [&coded, &decoder] {
+            pad.set_active(true).expect("active");
+        }
+        coded.push_event(gst::event::StreamStart::new("camera"));
+        let caps: gst::Caps = "video/x-vp8".parse().expect("caps");
+        coded.push_event(gst::event::Caps::new(&caps));
+        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        coded.push_event(gst::event::Segment::new(&segment));
+        let push = |is_key: bool, word: Option<&[u8]>| {
+            *said.0.lock().expect("unharmed") = word.and_then(read).or(said.take());
+            let mut picture = gst::Buffer::new();
+            if !is_key {
+                let picture = picture.get_mut().expect("ours alone");
+                picture.set_flags(gst::BufferFlags::DELTA_UNIT);
+            }
+            coded.push(picture).expect("taken");
+        };
+        let canvas: &[u8] = &[1, 13, 1, 0x20];
+        push(true, Some(canvas));
+        push(false, None);
+        push(true, None);
+        assert_eq!(*asked.lock().expect("unharmed"), 0);
+        push(false, Some(canvas));
+        assert_eq!(*asked.lock().expect("unharmed"), 1);
+        push(true, Some(canvas));
+        let is = seen.lock().expect("unharmed").join(" ");
+        let full = "1:3:7:1";
+        let should = format!("{OURS} {full} picture picture {OURS} picture picture {full} picture");
+        assert_eq!(is, should);
+    }
 }
