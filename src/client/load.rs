@@ -22,6 +22,9 @@ const JOIN_EVERY: Duration = Duration::from_millis(10);
 
 /// Answers are waited for this long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// What is to be played.
+const THERE_WITHIN: Duration = Duration::from_secs(3);
+const ASK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 pub struct LoadArgs {
@@ -280,20 +283,29 @@ impl Crowd {
         Ok((asked, peer.run(sends, until).await?))
     }
 
-    /// A peer that the server answered, and when it was asked.
+    /// A peer that the server answered, and when it was asked. Who plays what is not there yet asks
+    /// again for a while: a track is there from its first packet on.
     async fn join(&self, wish: Wish, url: &str) -> anyhow::Result<(peer::Peer, Instant)> {
-        let asked = Instant::now();
-        let candidate = Candidate::new(wish, self.identity.clone());
-        let mut request = self
-            .http
-            .post(url)
-            .header("content-type", "application/sdp")
-            .body(candidate.offer().to_owned());
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
-        let response = request.send().await?;
-        let (status, text) = (response.status(), response.text().await?);
+        let give_up = Instant::now() + THERE_WITHIN;
+        let (candidate, asked, status, text) = loop {
+            let asked = Instant::now();
+            let candidate = Candidate::new(wish, self.identity.clone());
+            let mut request = self
+                .http
+                .post(url)
+                .header("content-type", "application/sdp")
+                .body(candidate.offer().to_owned());
+            if let Some(token) = &self.token {
+                request = request.bearer_auth(token);
+            }
+            let response = request.send().await?;
+            let (status, text) = (response.status(), response.text().await?);
+            let is_missing = wish == Wish::Play && status.as_u16() == 404;
+            if !is_missing || asked > give_up {
+                break (candidate, asked, status, text);
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        };
         ensure!(status.as_u16() == 201, "{status}: {}", text.trim());
         Ok((candidate.answered(&text)?, asked))
     }
