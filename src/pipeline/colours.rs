@@ -83,7 +83,8 @@ fn read(value: &[u8]) -> Option<VideoColorimetry> {
         _ => VideoColorRange::Range16_235,
     };
     let matrix = match VideoColorMatrix::from_iso(matrix.into()) {
-        VideoColorMatrix::Unknown => VideoColorMatrix::Bt601,
+        // Red, green and blue themselves are in no picture that we take.
+        VideoColorMatrix::Unknown | VideoColorMatrix::Rgb => VideoColorMatrix::Bt601,
         matrix => matrix,
     };
     let transfer = VideoTransferFunction::from_iso(transfer.into());
@@ -210,6 +211,8 @@ mod tests {
             (&[1, 1, 1, 0x10], "bt709"),
             (&[6, 6, 6, 0x10], OURS),
             (&[2, 2, 2, 0x20], "1:4:0:0"),
+            (&[1, 13, 0, 0x10], OURS),
+            (&[255, 255, 255, 0x30], OURS),
             (&[1, 1, 1], "bt2020"),
         ] {
             let caps = "video/x-h264,colorimetry=(string)bt2020";
