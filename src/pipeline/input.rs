@@ -110,6 +110,7 @@ impl Branch {
             .request_pad_simple("sink_%u")
             .context("no mixer pad")?;
         hide_latency(&mixer_pad)?;
+        leave_out_timeless(&mixer_pad)?;
         if kind == MediaKind::Video {
             // And no `converter-config`: with one GStreamer 1.22 copies also what fits.
             mixer_pad.set_property_from_str("sizing-policy", "keep-aspect-ratio");
@@ -242,8 +243,9 @@ impl Branch {
     }
 }
 
-/// From now on its errors count for nothing (locked, it is leaving). The mixer's pad goes first: what a thread of the branch waits for there, one frame of each input
-/// after the other, would else hold up all who wait for that thread to end.
+/// From now on its errors count for nothing (locked, it is leaving). The mixer's pad goes first: what
+/// a thread of the branch waits for there, one frame of each input after the other, would else hold up
+/// all who wait for that thread to end.
 pub fn remove(
     bin: &gst::Bin,
     mixer: &gst::Element,
@@ -267,6 +269,20 @@ pub fn hide_latency(pad: &gst::Pad) -> anyhow::Result<()> {
                 gst::PadProbeReturn::Handled
             }
             _ => gst::PadProbeReturn::Ok,
+        }
+    })
+    .context("no probe")?;
+    Ok(())
+}
+
+/// Lets nothing through that has no time: a mixer that is given such a buffer ends the program.
+/// Decoders make one now and then, of what was damaged on its way.
+fn leave_out_timeless(pad: &gst::Pad) -> anyhow::Result<()> {
+    pad.add_probe(gst::PadProbeType::BUFFER, |_, info| {
+        match info.buffer().and_then(|buffer| buffer.pts()) {
+            Some(_) => gst::PadProbeReturn::Ok,
+            // What is only dropped on its way into an element is freed twice (GStreamer 1.22).
+            None => gst::PadProbeReturn::Handled,
         }
     })
     .context("no probe")?;
@@ -453,4 +469,37 @@ fn begin(entry: &gst::Pad, spec: &InputSpec) -> anyhow::Result<()> {
     let segment = gst::FormattedSegment::<gst::ClockTime>::new();
     entry.push_event(gst::event::Segment::new(&segment));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_without_a_time_is_left_out() {
+        gst::init().unwrap();
+        let text = "compositor name=canvas ! fakesink \
+             appsrc name=in format=time caps=video/x-raw,format=I420,width=16,height=16,framerate=30/1";
+        let pipeline = gst::parse::launch(text).unwrap();
+        let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
+        let source = pipeline.by_name("in").unwrap();
+        let source = source.downcast::<gst_app::AppSrc>().unwrap();
+        let canvas = pipeline.by_name("canvas").unwrap();
+        let pad = canvas.request_pad_simple("sink_%u").unwrap();
+        leave_out_timeless(&pad).unwrap();
+        source.static_pad("src").unwrap().link(&pad).unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        for at_ms in [Some(0), None, Some(33), Some(67)] {
+            let mut buffer = gst::Buffer::from_slice([0; 16 * 16 * 3 / 2]);
+            let at = at_ms.map(gst::ClockTime::from_mseconds);
+            buffer.get_mut().unwrap().set_pts(at);
+            source.push_buffer(buffer).unwrap();
+        }
+        source.end_of_stream().unwrap();
+        let ends = [gst::MessageType::Error, gst::MessageType::Eos];
+        let bus = pipeline.bus().unwrap();
+        let end = bus.timed_pop_filtered(gst::ClockTime::from_seconds(10), &ends);
+        assert_eq!(end.map(|end| end.type_()), Some(gst::MessageType::Eos));
+        pipeline.set_state(gst::State::Null).unwrap();
+    }
 }

@@ -151,9 +151,6 @@ fn write_frames(mut outgoing: UnixStream, frames: &Receiver<FromChild>) {
     }
 }
 
-/// The only reader of the bus. An input that has failed makes nothing any more, and the others go
-/// on: the parent takes it away. A graph that has failed does not recover: say why, and let the
-/// parent start another. The receiver is told of the end of the stream.
 /// Whether what failed is being taken out of the graph, or was: its last picture may find no way.
 fn is_leaving(source: &gst::Object) -> bool {
     let mut at = Some(source.clone());
@@ -170,6 +167,9 @@ fn is_leaving(source: &gst::Object) -> bool {
     true
 }
 
+/// The only reader of the bus. An input that has failed makes nothing any more, and the others go
+/// on: the parent takes it away. A graph that has failed does not recover: say why, and let the
+/// parent start another. The receiver is told of the end of the stream.
 fn watch(bus: gst::Bus, outbox: Outbox) -> Receiver<()> {
     let (end, ended) = sync_channel(1);
     std::thread::spawn(move || {
