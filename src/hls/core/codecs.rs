@@ -39,9 +39,20 @@ fn child<'a>(mut bytes: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
     None
 }
 
-/// ISO/IEC 14496-1 §7.2.6: ES descriptor → decoder config (object type) → decoder specific
-/// info, whose first five bits are the audio object type (14496-3 §1.6.2.1).
+/// The object type, and the audio object type: the first five bits of the decoder specific info
+/// (14496-3 §1.6.2.1).
 fn audio_object(bytes: &[u8]) -> Option<String> {
+    let (object_type, specific) = decoder_config(bytes)?;
+    let mut kind = specific.first()? >> 3;
+    if kind == 31 {
+        kind = 32 + ((specific.first()? & 7) << 3 | specific.get(1)? >> 5);
+    }
+    Some(format!("mp4a.{object_type:02x}.{kind}"))
+}
+
+/// What a decoder must know, of the content of a box `esds` behind its version and flags: the object
+/// type and the decoder specific info (ISO/IEC 14496-1 §7.2.6).
+pub fn decoder_config(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let es = descriptor(bytes, 3)?;
     let flags = *es.get(2)?;
     let mut at = 3;
@@ -55,13 +66,8 @@ fn audio_object(bytes: &[u8]) -> Option<String> {
         at += 2; // OCR_ES_ID
     }
     let config = descriptor(es.get(at..)?, 4)?;
-    let object_type = config.first()?;
-    let specific = descriptor(config.get(13..)?, 5)?;
-    let mut kind = specific.first()? >> 3;
-    if kind == 31 {
-        kind = 32 + ((specific.first()? & 7) << 3 | specific.get(1)? >> 5);
-    }
-    Some(format!("mp4a.{object_type:02x}.{kind}"))
+    let object_type = *config.first()?;
+    Some((object_type, descriptor(config.get(13..)?, 5)?))
 }
 
 /// The content of the descriptor `bytes` begins with, if it has this tag.

@@ -1,6 +1,9 @@
 //! The decoder's parameters in an init segment: whether they changed, and how they go in-band.
 
-/// The box that holds them, with its header: `avcC`, `hvcC`, `av1C` or `esds`.
+use crate::hls::core::codecs::decoder_config;
+
+/// The box that holds them, with its header: `avcC`, `hvcC`, `av1C` or `esds`. Of the last only what
+/// a decoder must know: the bitrates beside it are as measured so far.
 pub fn decoder_parameters(init: &[u8]) -> Option<&[u8]> {
     const NAMES: [&[u8; 4]; 4] = [b"avcC", b"hvcC", b"av1C", b"esds"];
     let name_at = init
@@ -8,7 +11,10 @@ pub fn decoder_parameters(init: &[u8]) -> Option<&[u8]> {
         .position(|window| NAMES.iter().any(|name| window == *name))?;
     let start = name_at.checked_sub(4)?;
     let length = u32::from_be_bytes(init[start..name_at].try_into().ok()?);
-    init.get(start..start.checked_add(usize::try_from(length).ok()?)?)
+    let found = init.get(start..start.checked_add(usize::try_from(length).ok()?)?)?;
+    let audio = found.get(12..).filter(|_| found.get(4..8) == Some(b"esds"));
+    let audio = audio.and_then(decoder_config);
+    Some(audio.map_or(found, |(_, specific)| specific))
 }
 
 /// H.264's parameter sets in a box `avcC`, as they stand before a picture: each after its length, in
@@ -58,6 +64,18 @@ mod tests {
             b"....\0\0\0\x0aavcC\x01\x02....",
             Some(b"\0\0\0\x0aavcC\x01\x02"),
         );
+        let esds = |bitrate| {
+            let head = [b"\0\0\0\x27esds\0\0\0\0\x03\x19\0\x01\0\x04\x11\x40\x15\0\0\0".as_slice()];
+            let bitrates = [[0, 1, 0, 0], [0, 0, bitrate, 0]].concat();
+            [
+                head.concat(),
+                bitrates,
+                b"\x05\x02\x11\x90\x06\x01\x02".to_vec(),
+            ]
+            .concat()
+        };
+        check(&esds(1), Some(b"\x11\x90"));
+        check(&esds(2), Some(b"\x11\x90"));
         check(b"\0\0\0\x08moov", None);
         check(b"avcC", None);
         check(b"\xff\xff\xff\xffesds", None);
