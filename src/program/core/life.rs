@@ -12,6 +12,8 @@ const PARTS_MISSED: u32 = 3;
 pub const PART_WITHIN: Duration = Duration::from_millis(1500);
 /// How often [`Life::handle_usage`] wants to know.
 pub const USAGE_EVERY: Duration = Duration::from_millis(200);
+/// So often in a row: a machine that stood still for a moment has let nobody do anything.
+const IDLE_TIMES: u32 = 2;
 /// Of CPU in that time: who uses less does nothing. A graph that works uses some ten times as much.
 const IDLE: Duration = Duration::from_millis(10);
 /// A child that was told to stop has this long to finish its last segment.
@@ -66,6 +68,8 @@ pub struct Life {
     /// By rendition, of the child that runs.
     last_parts: BTreeMap<String, Instant>,
     cpu: Duration,
+    /// How often in a row it did nothing and made no parts.
+    idle_times: u32,
 }
 
 impl Life {
@@ -75,6 +79,7 @@ impl Life {
             limits,
             last_parts: BTreeMap::new(),
             cpu: Duration::ZERO,
+            idle_times: 0,
             state: State::Waiting { until: now },
             failures: 0,
         }
@@ -84,6 +89,7 @@ impl Life {
         self.state = State::Starting { since: now };
         self.last_parts.clear();
         self.cpu = Duration::ZERO;
+        self.idle_times = 0;
     }
 
     pub fn handle_part(&mut self, rendition: &str, now: Instant) {
@@ -115,8 +121,9 @@ impl Life {
         }
         let is_live = matches!(self.state, State::Live { .. });
         let silent = now.saturating_duration_since(self.oldest_part()?);
-        (is_live && silent >= self.limits.part * PARTS_MISSED && used < IDLE)
-            .then_some(Action::Kill("the child hangs"))
+        let is_idle = is_live && silent >= self.limits.part * PARTS_MISSED && used < IDLE;
+        self.idle_times = if is_idle { self.idle_times + 1 } else { 0 };
+        (self.idle_times >= IDLE_TIMES).then_some(Action::Kill("the child hangs"))
     }
 
     /// Of the rendition that is waited for longest.
@@ -227,7 +234,11 @@ mod tests {
         let mut life = live(now);
         assert_eq!(life.handle_usage(usage(100, 1), now + ms(400)), None);
         assert_eq!(life.handle_usage(usage(150, 1), now + ms(600)), None);
-        let killed = life.handle_usage(usage(155, 1), now + ms(800));
+        // As after a moment in which the whole machine stood still.
+        assert_eq!(life.handle_usage(usage(155, 1), now + ms(800)), None);
+        assert_eq!(life.handle_usage(usage(200, 1), now + ms(1000)), None);
+        assert_eq!(life.handle_usage(usage(205, 1), now + ms(1200)), None);
+        let killed = life.handle_usage(usage(206, 1), now + ms(1400));
         assert_eq!(killed, Some(Action::Kill("the child hangs")));
     }
 
