@@ -339,14 +339,15 @@ impl Live {
     }
 
     /// No part is longer (8216bis §4.4.3.7): audio is cut between frames. Should the pipeline
-    /// cut longer ones all the same, the truth is told.
+    /// cut longer ones all the same, the truth is told for as long as they are listed: all others
+    /// are too short beside them (85 %, §4.4.4.9).
     fn part_target(&self, track: &Track) -> Duration {
         let target = if track.rendition.is_audio() {
             self.settings.part + AUDIO_FRAME
         } else {
             self.settings.part
         };
-        target.max(track.longest_part())
+        target.max(media::longest_part(track))
     }
 
     /// A panic elsewhere leaves the timeline as it was: its changes are made at the end.

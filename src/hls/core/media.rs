@@ -94,6 +94,14 @@ pub fn write(track: &Track, header: Header, reports: &[Report], over: bool, skip
     out
 }
 
+/// The longest part that the rendition's playlist lists.
+pub fn longest_part(track: &Track) -> Duration {
+    let closed = track.listed().rev().take(CLOSED_WITH_PARTS);
+    let segments = closed.map(|listed| &listed.segment).chain(track.open());
+    let parts = segments.flat_map(|segment| &segment.parts);
+    parts.map(|part| part.duration).max().unwrap_or_default()
+}
+
 /// The line that dates a segment.
 pub(super) fn date_line(segment: &Segment) -> String {
     let date = segment.program_date_time.format("%Y-%m-%dT%H:%M:%S%.3fZ");

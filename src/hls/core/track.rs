@@ -26,7 +26,6 @@ pub struct Track {
     next_msn: u64,
     /// EXT-X-DISCONTINUITY tags that have left the playlist.
     discontinuity_sequence: u64,
-    longest_part: Duration,
     bandwidth: Bandwidth,
 }
 
@@ -64,7 +63,6 @@ impl Track {
             open: None,
             next_msn: 0,
             discontinuity_sequence: 0,
-            longest_part: Duration::ZERO,
             bandwidth: Bandwidth::default(),
         }
     }
@@ -100,11 +98,6 @@ impl Track {
 
     pub fn discontinuity_sequence(&self) -> u64 {
         self.discontinuity_sequence
-    }
-
-    /// No part so far was longer than this.
-    pub fn longest_part(&self) -> Duration {
-        self.longest_part
     }
 
     /// The last part there is: of which segment, and its index in it.
@@ -170,7 +163,6 @@ impl Track {
     }
 
     pub(super) fn append(&mut self, part: Part) {
-        self.longest_part = self.longest_part.max(part.duration);
         if let Some(open) = &mut self.open {
             open.duration += part.duration;
             open.parts.push(SegmentPart {

@@ -161,3 +161,34 @@ async fn a_segment_is_its_parts_once_closed() {
     assert_eq!(live.segment("720p", 0).unwrap(), closed[0].parts);
     assert_eq!(live.latest_part("720p"), Some((0, 9)));
 }
+
+#[tokio::test]
+async fn a_part_that_is_too_long_is_told_of_only_while_it_is_listed() {
+    let live = live(10);
+    let part_target = async || {
+        let playlist = ask(&live, "").await.unwrap().unwrap();
+        let text = String::from_utf8(playlist.full.plain.to_vec()).unwrap();
+        let (_, rest) = text.split_once("PART-TARGET=").unwrap();
+        rest.lines().next().unwrap().to_owned()
+    };
+    for number in 0..8 {
+        push(&live, number);
+    }
+    assert_eq!(part_target().await, "0.2");
+    let long = Part {
+        rendition: "720p".into(),
+        decode_time: Duration::from_millis(1600),
+        duration: Duration::from_millis(400),
+        independent: false,
+        segment: 0,
+        ends_segment: true,
+        discontinuity: false,
+        bytes: Bytes::from_static(b"long"),
+    };
+    live.push_part(long).unwrap();
+    assert_eq!(part_target().await, "0.4");
+    for number in 10..40 {
+        push(&live, number);
+    }
+    assert_eq!(part_target().await, "0.2");
+}

@@ -177,8 +177,13 @@ proptest! {
             timeline.end();
         }
         for track in timeline.tracks() {
-            let header = Header { part_target: track.longest_part().max(AUDIO_FRAME), ..header(&timeline) };
+            let header = Header { part_target: longest_part(track).max(AUDIO_FRAME), ..header(&timeline) };
             let full = write(track, header, &[], end, false);
+            let parts = full.lines().filter_map(|line| line.strip_prefix("#EXT-X-PART:DURATION="));
+            for part in parts {
+                let duration: f64 = part.split(',').next().unwrap().parse().unwrap();
+                prop_assert!(duration <= header.part_target.as_secs_f64() + 1e-6, "{}", full);
+            }
             let delta = write(track, header, &[], end, true);
             prop_assert_eq!(merge(&full, &delta), media(&full));
             if track.listed().len() == 0 {
