@@ -136,7 +136,7 @@ impl Graph {
         parts::note_begin(&find("sound")?, MediaKind::Audio, &grid)?;
         parts::force_key_frames(&find("program")?, &grid)?;
         let ladder = &start.ladder;
-        let cuts = parts::split(&find("cut-sound")?, &grid)?;
+        let cuts = parts::split(&find("cut-sound")?, &grid, None)?;
         let sound = &ladder.audio.name;
         parts::collect(&find("out-sound")?, sound, cuts, outbox.clone(), || ())?;
         let top = ladder.video.first().context("a ladder without video")?;
@@ -145,7 +145,8 @@ impl Graph {
         for (nth, video) in ladder.video.iter().enumerate() {
             let name = &video.name;
             let tee = find(&format!("coded-{name}"))?;
-            let muxing = Muxing::new(&pipeline, &tee, name, grid.clone(), outbox.clone())?;
+            let frame = Duration::from_secs(1) / ladder.fps.max(1);
+            let muxing = Muxing::new(&pipeline, &tee, (name, frame), grid.clone(), outbox.clone())?;
             let queue = find(&format!("to-{name}"))?;
             // Before the splice, which takes frames out.
             queues.push(Counted::new(queue.clone())?);
@@ -340,14 +341,15 @@ impl Graph {
         let has_more = self.cards.iter().any(CardBranch::is_drawn);
         let is_missing = detail.is_missing(pictures, has_more, now);
         let is_overloaded = self.shedding.is_shed();
-        let wanted = is_overloaded || is_missing;
+        // What is copied from its publisher is not encoded either, and shows more.
+        let wanted = (is_overloaded || is_missing) && !self.splicing.can_copy();
         if wanted != self.is_shed && self.splicing.shed(wanted) {
             self.is_shed = wanted;
         }
-        let is_done = self.is_shed || !is_overloaded;
-        if is_overloaded != self.is_overload_told && is_done {
-            self.is_overload_told = is_overloaded;
-            let _ = self.outbox.try_send(FromChild::Shed(is_overloaded));
+        let is_told = self.is_shed && is_overloaded;
+        if is_told != self.is_overload_told {
+            self.is_overload_told = is_told;
+            let _ = self.outbox.try_send(FromChild::Shed(is_told));
         }
     }
 

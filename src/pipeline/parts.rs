@@ -68,16 +68,40 @@ pub fn key_frame_at(time: gst::ClockTime) -> gst::Event {
 
 /// Where a rendition was cut, from the first part that is not out yet.
 #[derive(Debug, Clone, Default)]
-pub struct Cuts(Arc<Mutex<VecDeque<(gst::ClockTime, Cell)>>>);
+pub struct Cuts(Arc<Mutex<Cutting>>);
+
+#[derive(Debug, Default)]
+struct Cutting {
+    borders: VecDeque<(gst::ClockTime, Cell)>,
+    /// When the newest buffer begins and ends, in running time.
+    newest: Option<(gst::ClockTime, gst::ClockTime)>,
+}
 
 impl Cuts {
     /// Times are rounded on their way through the muxer; all parts but some are longer than this.
     const TOLERANCE: gst::ClockTime = gst::ClockTime::from_mseconds(5);
 
     fn push(&self, time: gst::ClockTime, cell: Cell) {
-        if let Ok(mut cuts) = self.0.lock() {
-            cuts.push_back((time, cell));
+        if let Ok(mut cutting) = self.0.lock() {
+            cutting.borders.push_back((time, cell));
         }
+    }
+
+    fn reach(&self, begin: gst::ClockTime, duration: Option<gst::ClockTime>) {
+        if let Ok(mut cutting) = self.0.lock() {
+            cutting.newest = duration.map(|duration| (begin, begin + duration));
+        }
+    }
+
+    fn newest(&self) -> Option<(gst::ClockTime, gst::ClockTime)> {
+        self.0.lock().ok()?.newest
+    }
+
+    /// What is missing between the newest buffer and a time: where it begins, and how long it is.
+    pub fn missing(&self, time: gst::ClockTime) -> Option<(gst::ClockTime, gst::ClockTime)> {
+        let (_, end) = self.newest()?;
+        let missing = time.checked_sub(end)?;
+        (missing > Self::TOLERANCE).then_some((end, missing))
     }
 
     /// Cuts where nothing follows.
@@ -89,15 +113,15 @@ impl Cuts {
 
     /// The cell of the part that begins there, and whether it ends its segment.
     fn take(&self, time: gst::ClockTime) -> Option<(Cell, bool)> {
-        let mut cuts = self.0.lock().ok()?;
-        while cuts
+        let borders = &mut self.0.lock().ok()?.borders;
+        while borders
             .get(1)
             .is_some_and(|(next, _)| *next <= time + Self::TOLERANCE)
         {
-            cuts.pop_front();
+            borders.pop_front();
         }
-        let (_, cell) = *cuts.front()?;
-        let next = cuts.get(1).map(|(_, next)| next.segment);
+        let (_, cell) = *borders.front()?;
+        let next = borders.get(1).map(|(_, next)| next.segment);
         Some((cell, next.is_some_and(|next| next != cell.segment)))
     }
 }
@@ -106,14 +130,26 @@ impl Cuts {
 /// frame begins a segment: cmafmux marks as independent what it is told to begin.
 ///
 /// What comes before the first whole part is dropped: every part but a segment's last must have
-/// its full length (RFC 8216bis §4.4.4.9).
-pub fn split(parser: &gst::Element, grid: &SharedGrid) -> anyhow::Result<Cuts> {
+/// its full length (RFC 8216bis §4.4.4.9). `usual`: how long a buffer lasts that does not say.
+pub fn split(
+    parser: &gst::Element,
+    grid: &SharedGrid,
+    usual: Option<Duration>,
+) -> anyhow::Result<Cuts> {
     let pad = parser.static_pad("src").context("no source pad")?;
     let (grid, cuts) = (grid.clone(), Cuts::default());
     let made = cuts.clone();
+    let usual = usual.and_then(|usual| gst::ClockTime::try_from(usual).ok());
     let mut before: Option<Cell> = None;
-    watch_buffers(&pad, move |pad, buffer, time| {
+    probe_buffers(&pad, move |pad, buffer, time| {
         let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        if buffer.duration().is_none() {
+            buffer.make_mut().set_duration(usual);
+        }
+        let time = match made.missing(time) {
+            Some(_) => after_missing(buffer, time, &made, &grid),
+            None => time,
+        };
         let Some(now) = cell(&grid, time).filter(|_| before.is_some() || key) else {
             return gst::PadProbeReturn::Drop;
         };
@@ -121,6 +157,7 @@ pub fn split(parser: &gst::Element, grid: &SharedGrid) -> anyhow::Result<Cuts> {
         if before != Some(now) {
             made.push(time, now);
         }
+        made.reach(time, buffer.duration());
         if let Some(before) = before.filter(|before| *before != now) {
             let chunk = before.segment == now.segment || !key;
             let structure = gst::Structure::builder("FMP4MuxSplitNow")
@@ -131,6 +168,29 @@ pub fn split(parser: &gst::Element, grid: &SharedGrid) -> anyhow::Result<Cuts> {
         gst::PadProbeReturn::Ok
     })?;
     Ok(cuts)
+}
+
+/// Moves a buffer to where the part begins that is due; the new time.
+fn after_missing(
+    buffer: &mut gst::Buffer,
+    time: gst::ClockTime,
+    cuts: &Cuts,
+    grid: &SharedGrid,
+) -> gst::ClockTime {
+    let earlier = cuts.newest().zip(grid.lock().ok());
+    let earlier = earlier.and_then(|((last, end), mut grid)| {
+        let frame = end.saturating_sub(last);
+        let moved = grid.without_gap(last.into(), time.into(), frame.into());
+        time.checked_sub(moved.try_into().ok()?)
+    });
+    let earlier = earlier.unwrap_or_default();
+    if !earlier.is_zero() {
+        let buffer = buffer.make_mut();
+        let [pts, dts] = [buffer.pts(), buffer.dts()].map(|at| at?.checked_sub(earlier));
+        buffer.set_pts(pts);
+        buffer.set_dts(dts);
+    }
+    time - earlier
 }
 
 /// Sends what `sink` gets to the parent: headers, and one part for each list of buffers. At the end
@@ -218,14 +278,24 @@ fn frames(sample: &gst::Sample, rendition: &str, cuts: &Cuts) -> Vec<FromChild> 
 /// buffer passes.
 pub fn watch_buffers(
     pad: &gst::Pad,
-    f: impl FnMut(&gst::Pad, &gst::BufferRef, gst::ClockTime) -> gst::PadProbeReturn + Send + 'static,
+    mut f: impl FnMut(&gst::Pad, &gst::BufferRef, gst::ClockTime) -> gst::PadProbeReturn
+    + Send
+    + 'static,
+) -> anyhow::Result<()> {
+    probe_buffers(pad, move |pad, buffer, time| f(pad, buffer, time))
+}
+
+/// The same, of buffers that may be changed.
+fn probe_buffers(
+    pad: &gst::Pad,
+    f: impl FnMut(&gst::Pad, &mut gst::Buffer, gst::ClockTime) -> gst::PadProbeReturn + Send + 'static,
 ) -> anyhow::Result<()> {
     let f = std::sync::Mutex::new(f);
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         let segment = pad
             .sticky_event::<gst::event::Segment>(0)
             .and_then(|event| event.segment().downcast_ref::<gst::ClockTime>().cloned());
-        if let Some(buffer) = info.buffer()
+        if let Some(buffer) = info.buffer_mut()
             && let Some((segment, pts)) = segment.zip(buffer.pts())
             && let Some(time) = segment.to_running_time(pts)
             && let Ok(mut f) = f.lock()

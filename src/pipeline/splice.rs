@@ -65,6 +65,11 @@ impl Splicing {
         self.splice.lock().ok()?.source()
     }
 
+    /// Whether a publisher is copied, or would be as soon as the smaller rendition is not.
+    pub fn can_copy(&self) -> bool {
+        self.splice.lock().is_ok_and(|splice| splice.can_copy())
+    }
+
     /// Copies the smaller rendition from now on, or no longer. False if it cannot be done yet.
     pub fn shed(&self, is_shed: bool) -> bool {
         match (self.splice.lock(), self.grid.lock()) {

@@ -378,7 +378,7 @@ impl Keeper {
                     true => warn!(
                         "encoding falls behind: the largest rendition shows the next smaller one for a while"
                     ),
-                    false => info!("the largest rendition is encoded again"),
+                    false => info!("the largest rendition is its own again"),
                 }
                 Event::Shed(is_shed)
             }

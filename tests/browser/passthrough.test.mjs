@@ -6,10 +6,12 @@ import { test } from "node:test";
 import { promisify } from "node:util";
 import { SMALL, browser, open, publishClock, serve, until, untilMoving, untilShow } from "./harness.mjs";
 import { addClock } from "./clock.mjs";
-import { checkStream, discontinuities, playlists } from "./playlists.mjs";
+import { checkStream, discontinuities, encodings, playlists } from "./playlists.mjs";
 import { play, received } from "./whep.mjs";
 
 const TIMES = 2;
+/** As Chromium encodes H.264, and the server does not. */
+const BASELINE = 66;
 /** A copy begins when the picture has the right size, at a key frame; on a busy machine that takes a while. */
 const COPIED_WITHIN_MS = 45_000;
 const WATCHED_FOR_MS = 6_000;
@@ -42,12 +44,21 @@ test("the largest rendition is copied, and encoded again", { timeout: 240_000 },
     globalThis.stallsBefore = globalThis.amphi.player.stalls.count;
   });
 
-  const changes = async (count) => {
-    const found = await until(async () => {
-      const { "720p": top } = await playlists(base, "copied");
-      return discontinuities(top).length >= count ? top : null;
+  const present = () => encodings(base, "copied", "720p");
+  // A machine that cannot keep up shows the smaller rendition for a while, before a copy begins.
+  const isShed = ({ height }) => height < 720;
+  /** What comes after `before`, of which the last is a copy or not. */
+  const changes = async (before, isCopy) => {
+    const known = new Set(before.map(({ init }) => init));
+    const all = await until(async () => {
+      const now = await present();
+      return (now.at(-1).profile === BASELINE) === isCopy ? now : null;
     }, { timeout: COPIED_WITHIN_MS });
-    return discontinuities(found).length;
+    const news = all.filter(({ init }) => !known.has(init));
+    const says = isCopy ? "one discontinuity when the copy begins" : "one when it ends";
+    if ([before.at(-1), ...news].some(isShed)) t.diagnostic(`${says}, and ${news.length - 1} of a machine that does not keep up`);
+    else assert.equal(news.length, 1, says);
+    return all;
   };
   const stalled = () => watcher.evaluate(() => ({ ...globalThis.amphi.player.stalls }));
   const tell = async (what, was) => {
@@ -56,18 +67,14 @@ test("the largest rendition is copied, and encoded again", { timeout: 240_000 },
     return is;
   };
   let soFar = await stalled();
-  // A machine that cannot keep up may have changed the rendition before.
-  const changed = discontinuities((await playlists(base, "copied"))["720p"]).length;
+  let encoded = await present();
   for (let time = 0; time < TIMES; time += 1) {
     await direct(base, "copied", { passthrough: true });
-    const begun = changed + 2 * time + 1;
-    assert.equal(await changes(begun), begun, "one discontinuity when the copy begins");
-    const { "720p": top } = await playlists(base, "copied");
-    assert.match(top, new RegExp(`URI="init-${begun}.mp4"`), "the publisher's own parameters");
+    encoded = await changes(encoded, true);
     await watcher.waitForTimeout(WATCHED_FOR_MS);
     soFar = await tell("when the copy began", soFar);
     await direct(base, "copied", { passthrough: false });
-    assert.equal(await changes(begun + 1), begun + 1, "one discontinuity when it ends");
+    encoded = await changes(encoded, false);
     await watcher.waitForTimeout(WATCHED_FOR_MS / 2);
     soFar = await tell("when it ended", soFar);
   }
@@ -91,9 +98,9 @@ test("the largest rendition is copied, and encoded again", { timeout: 240_000 },
   assert.ok(late.length > 100, "pictures move");
   assert.ok(unreadable <= late.length * 0.05, "and are whole");
   assert.deepEqual([...watcher.complaints, ...publisher.complaints], []);
-  // A publisher that leaves out frames where two parts meet makes one that is too short for
-  // the rules of low-latency HLS, for as long as it is listed.
-  await until(async () => (await checkStream(`${base}/live/copied/index.m3u8`, 4), true), { timeout: 40_000, every: 5_000 });
+  // Of a machine that leaves out frames before a segment's border, a part may be too long for the
+  // others beside it, for as long as it is listed.
+  await until(async () => (await checkStream(`${base}/live/copied/index.m3u8`, 4), true), { timeout: 40_000, every: 2_000 });
 
   // All of it is in the film, and can be decoded.
   await fetch(`${base}/api/v1/rooms/copied/broadcast`, { method: "DELETE" });
@@ -102,6 +109,6 @@ test("the largest rendition is copied, and encoded again", { timeout: 240_000 },
     const answer = recording && (await fetch(`${base}/vod/${recording.id}/recording.mp4`, { method: "HEAD" }));
     return answer?.ok && answer.url;
   });
-  const decoded = await promisify(execFile)("ffmpeg", ["-v", "error", "-i", film, "-map", "0:v", "-f", "null", "-"]);
+  const decoded = await promisify(execFile)("ffmpeg", ["-v", "error", "-i", film, "-map", "0:v", "-fps_mode", "passthrough", "-enc_time_base", "-1", "-f", "null", "-"]);
   assert.equal(decoded.stderr, "");
 });

@@ -132,3 +132,22 @@ export function discontinuities(playlist) {
   }
   return found;
 }
+
+/** What the parts of a rendition are encoded as, one for each init segment that is listed, in order. */
+export async function encodings(base, room, name) {
+  const url = `${base}/live/${room}/index.m3u8`;
+  const multivariant = await (await fetch(url)).text();
+  const [uri] = multivariant.match(new RegExp(`[^"\\n]*/${name}/index\\.m3u8`));
+  const playlist = new URL(uri, url);
+  const text = await (await fetch(playlist)).text();
+  const inits = [...text.matchAll(/#EXT-X-MAP:URI="([^"]+)"/g)].map(([, init]) => init);
+  return Promise.all(inits.map(async (init) => {
+    const bytes = Buffer.from(await (await fetch(new URL(init, playlist))).arrayBuffer());
+    return {
+      init,
+      profile: bytes[bytes.indexOf("avcC") + 5],
+      // ISO/IEC 14496-12 §12.1.3.2: behind 24 bytes of the sample entry.
+      height: bytes.readUInt16BE(bytes.indexOf("avc1") + 4 + 24 + 2),
+    };
+  }));
+}

@@ -88,7 +88,7 @@ impl Grid {
             self.push(self.due()?, false);
         }
         self.asked = self.asked.max(time);
-        let border = self.borders.iter().rev().find(|border| border.at <= time)?;
+        let border = self.borders[self.border(time)?];
         Some(Cell {
             segment: border.segment,
             part: ((time - border.at).as_nanos() / self.part.as_nanos().max(1)) as u64,
@@ -103,11 +103,38 @@ impl Grid {
         Some(multiple_after(self.segment, earliest))
     }
 
-    /// Where the part ends that a time of the newest segment is in.
+    /// The index of the border that a time comes after.
+    fn border(&self, time: Duration) -> Option<usize> {
+        self.borders.iter().rposition(|border| border.at <= time)
+    }
+
+    /// Where the part ends that a time is in, as far as its segment is known.
     pub fn part_end(&self, time: Duration) -> Option<Duration> {
-        let begin = self.borders.back()?.at;
-        let within = time.saturating_sub(begin) + TOLERANCE;
-        Some(begin + multiple_after(self.part, within))
+        let time = time + TOLERANCE;
+        let index = self.border(time)?;
+        let begin = self.borders[index].at;
+        let whole = begin + multiple_after(self.part, time - begin);
+        let next = self.borders.get(index + 1).map(|next| next.at);
+        let next = next.or_else(|| self.due().filter(|_| self.is_regular));
+        Some(next.map_or(whole, |next| whole.min(next)))
+    }
+
+    /// Where a frame goes after missing ones, `last` being the one before: whole frames earlier, to
+    /// begin the part that is due. Else that before would be longer than a part may be, and its own
+    /// shorter.
+    pub fn without_gap(&mut self, last: Duration, time: Duration, frame: Duration) -> Duration {
+        self.cell(time);
+        let own = self
+            .border(time + TOLERANCE)
+            .map(|own| self.borders[own].at);
+        let Some((end, own)) = self.part_end(last).zip(own) else {
+            return time;
+        };
+        let earliest = end.max(own);
+        let room = (time + TOLERANCE).saturating_sub(earliest);
+        let frames = room.as_nanos() / frame.as_nanos().max(1);
+        let earlier = frame * u32::try_from(frames).unwrap_or(u32::MAX);
+        time.saturating_sub(earlier)
     }
 
     /// When the present segment has its usual length.
@@ -232,6 +259,37 @@ mod tests {
         assert!(grid.begin_segment(ms(14_400), false));
         assert_eq!(cell(&mut grid, 14_400), Some((3, 0)));
         assert_eq!(cell(&mut grid, 16_000), Some((4, 0)));
+    }
+
+    #[test]
+    fn a_part_ends_where_the_next_or_its_segment_does() {
+        let mut grid = grid();
+        cell(&mut grid, 12_100);
+        assert_eq!(grid.part_end(ms(10_199)), Some(ms(10_400)));
+        assert_eq!(grid.part_end(ms(11_900)), Some(ms(12_000)));
+        assert_eq!(grid.part_end(ms(12_199)), Some(ms(12_400)));
+        assert!(grid.begin_segment(ms(12_300), true));
+        assert_eq!(grid.part_end(ms(12_250)), Some(ms(12_300)));
+        assert_eq!(grid.part_end(ms(12_300)), Some(ms(12_500)));
+        assert_eq!(grid.part_end(ms(13_933)), Some(ms(14_000)));
+        grid.set_regular(false);
+        assert_eq!(grid.part_end(ms(13_933)), Some(ms(14_100)));
+    }
+
+    #[test]
+    fn after_missing_frames_the_part_that_is_due_begins_in_time() {
+        let mut grid = grid();
+        let mut after = |last, time| {
+            let at = grid.without_gap(ms(last), ms(time), ms(40));
+            at.as_millis()
+        };
+        assert_eq!(after(10_410, 10_530), 10_530, "within a part");
+        assert_eq!(after(10_570, 10_690), 10_610);
+        assert_eq!(after(10_610, 10_890), 10_810, "the one after it too");
+        assert_eq!(after(11_970, 12_130), 12_010, "its segment's first");
+        assert_eq!(after(12_370, 14_090), 14_010, "not in another segment");
+        assert_eq!(after(14_380, 14_399), 14_399, "a border's own frame");
+        assert_eq!(after(14_530, 14_720), 14_600, "on the border");
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct Splice<T> {
     asked: Option<Duration>,
     /// How long the publisher took to send the last key frame.
     response: Duration,
+    /// The publisher's newest frame, if it could be copied.
+    copyable: Option<Duration>,
     bitrate_bps: u64,
     /// When the second began, and the bits since.
     rate: (Duration, u64),
@@ -119,6 +121,7 @@ impl<T> Splice<T> {
             not_before: Duration::ZERO,
             asked: None,
             response: RESPONSE,
+            copyable: None,
         }
     }
 
@@ -129,6 +132,7 @@ impl<T> Splice<T> {
                 self.leave(SETTLE, grid);
             }
             self.publisher = publisher;
+            self.copyable = None;
             let now = self.canvas.unwrap_or_default();
             self.not_before = self.not_before.max(now + SETTLE);
         }
@@ -154,11 +158,21 @@ impl<T> Splice<T> {
                 },
                 _,
             ) => {
-                self.leave(SETTLE, grid);
+                let rest = match self.can_copy() {
+                    true => Duration::ZERO,
+                    false => SETTLE,
+                };
+                self.leave(rest, grid);
                 true
             }
             _ => false,
         }
+    }
+
+    /// Whether the publisher is copied, or would be as soon as nothing else is.
+    pub fn can_copy(&self) -> bool {
+        let newest = self.copyable.zip(self.canvas);
+        newest.is_some_and(|(newest, canvas)| canvas <= newest + SILENCE)
     }
 
     /// Who may be copied.
@@ -200,12 +214,16 @@ impl<T> Splice<T> {
         let Some(publisher) = self.publisher.map(Source::Publisher) else {
             return false;
         };
-        if self.source().is_some_and(|source| source != publisher) {
-            return false;
-        }
+        let is_another = self.source().is_some_and(|source| source != publisher);
         if !frame.fits || self.is_too_much(&frame) {
-            self.leave(REST, grid);
+            if !is_another {
+                self.leave(REST, grid);
+            }
             self.not_before = self.not_before.max(frame.time + SETTLE);
+        }
+        self.copyable = (frame.time >= self.not_before).then_some(frame.time);
+        if is_another {
+            return false;
         }
         if frame.is_key
             && let Some(asked) = self.asked.take()
@@ -215,7 +233,7 @@ impl<T> Splice<T> {
         let slot = self.slot(canvas, frame.time).max(self.last + self.frame);
         let may_begin = frame.is_key && slot + EARLY >= due;
         match self.state {
-            State::Encoded if !frame.fits || frame.time < self.not_before => return false,
+            State::Encoded if self.copyable.is_none() => return false,
             State::Encoded => {
                 let slot = self.slot(canvas, frame.time);
                 if may_begin && slot > canvas && grid.begin_segment(slot, true) {
@@ -304,15 +322,11 @@ impl<T> Splice<T> {
         }
     }
 
-    /// After missing frames, the first that is there begins the part that is due: else that before
-    /// would be longer than a part may be.
+    /// As [`Grid::without_gap`], of what can still begin a segment.
     fn without_gap(&self, canvas: Duration, slot: Duration, grid: &Grid) -> Duration {
-        let border = grid.part_end(self.last).map(|end| self.slot(canvas, end));
-        match border {
-            Some(border) if border < slot && slot <= border + self.frame * MAX_AHEAD => {
-                border.max(self.last + self.frame)
-            }
-            _ => slot,
+        match grid.part_end(self.last) {
+            Some(end) => slot.min(self.slot(canvas, end)).max(self.last + self.frame),
+            None => slot,
         }
     }
 
@@ -583,33 +597,37 @@ mod tests {
     }
 
     #[test]
-    fn missing_frames_make_no_part_longer() {
-        let mut show = Show::new();
-        show.allow(Some(CAMERA));
-        show.run(30 * 8);
-        assert!(show.is_copied());
-        let from = show.out.len();
-        for nth in 0..300 {
-            show.step((nth % 7 > 1).then_some(ms(0)), true);
-        }
-        assert!(show.is_copied());
-        show.check();
-        let mut begins = Vec::new();
-        let mut before = None;
-        for out in &show.out[from..] {
-            let cell = show
-                .grid
-                .cell(out.time)
-                .map(|cell| (cell.segment, cell.part));
-            if before.replace(cell) != Some(cell) {
-                begins.push(out.time);
+    fn missing_frames_make_no_part_longer_or_shorter() {
+        for (lost, of) in [(1, 3), (2, 7), (5, 11), (7, 31), (9, 23), (10, 47)] {
+            let mut show = Show::new();
+            show.allow(Some(CAMERA));
+            show.run(30 * 8);
+            assert!(show.is_copied());
+            let from = show.out.len();
+            for nth in 0..600 {
+                // A publisher sends the key frame that was asked for late rather than never.
+                show.step((nth % of >= lost).then_some(ms(0)), true);
+            }
+            assert!(show.is_copied(), "{lost} of {of}");
+            show.check();
+            let mut parts = Vec::new();
+            for out in &show.out[from..] {
+                let cell = show.grid.cell(out.time).expect("a cell");
+                if parts.last().is_none_or(|(_, last)| *last != cell) {
+                    parts.push((out.time, cell));
+                }
+            }
+            for pair in parts.windows(2) {
+                let [(begin, cell), (end, next)] = [pair[0], pair[1]];
+                let is_last = next.segment != cell.segment;
+                let lasts = end - begin;
+                assert!(lasts < ms(205), "{lost} of {of}: {lasts:?} of {cell:?}");
+                assert!(
+                    is_last || lasts > ms(195),
+                    "{lost} of {of}: {lasts:?} of {cell:?}"
+                );
             }
         }
-        let longest = begins.windows(2).map(|pair| pair[1] - pair[0]).max();
-        assert!(
-            longest.is_some_and(|longest| longest < ms(205)),
-            "{longest:?}"
-        );
     }
 
     #[test]
@@ -684,6 +702,33 @@ mod tests {
         assert_eq!(show.splice.source(), None);
         show.check();
         assert!(show.out.iter().filter(|out| out.is_copied).count() > 140);
+    }
+
+    #[test]
+    fn who_can_be_copied_takes_the_place_of_a_smaller_rendition() {
+        let mut show = Show::new();
+        show.run(30);
+        assert!(show.splice.shed(true, &mut show.grid));
+        show.run(30);
+        assert!(!show.splice.can_copy(), "nobody may be");
+        show.allow(Some(CAMERA));
+        show.run(15);
+        assert!(!show.splice.can_copy(), "not at once");
+        show.run(60);
+        assert!(show.splice.can_copy());
+        (0..20).for_each(|_| show.step(None, true));
+        assert!(!show.splice.can_copy(), "nothing comes");
+        show.step(Some(ms(0)), false);
+        assert!(!show.splice.can_copy(), "it does not fit");
+        show.run(75);
+        assert_eq!(show.splice.source(), Some(Source::SmallerRendition));
+        assert!(show.splice.shed(false, &mut show.grid));
+        for _ in 0..75 {
+            show.run(1);
+            assert!(show.splice.can_copy());
+        }
+        assert_eq!(show.splice.source(), Some(Source::Publisher(CAMERA)));
+        assert!(!show.splice.shed(true, &mut show.grid), "that costs less");
     }
 
     proptest! {
