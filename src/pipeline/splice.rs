@@ -114,7 +114,9 @@ impl Splicing {
         };
         let is_key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
         // One header is for all that is copied in one go.
-        let is_same = splice.held().is_none_or(|(_, before)| *before == caps);
+        let is_copied = splice.source() == Some(Source::Publisher(input));
+        let held = splice.held().filter(|_| is_copied);
+        let is_same = held.is_none_or(|(_, before)| *before == caps);
         let frame = Frame {
             time: time.into(),
             is_key,

@@ -15,7 +15,8 @@ const PROVEN: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct Shedding {
     fps: u32,
-    window: Instant,
+    /// Begins with the first frame: nothing is behind before.
+    window: Option<Instant>,
     /// In the window.
     encoded: u64,
     is_shed: bool,
@@ -28,7 +29,7 @@ impl Shedding {
     pub fn new(fps: u32, now: Instant) -> Self {
         Self {
             fps,
-            window: now,
+            window: None,
             encoded: 0,
             is_shed: false,
             since: now,
@@ -45,14 +46,18 @@ impl Shedding {
     /// Takes the number of frames that came to the most costly encoder since the last time. Says
     /// when its rendition is to be shed (`true`), and when it is to be taken back.
     pub fn handle_frames(&mut self, frames: u64, now: Instant) -> Option<bool> {
+        if self.window.is_none() && frames > 0 {
+            self.window = Some(now);
+            return None;
+        }
         self.encoded += frames;
-        let length = now.saturating_duration_since(self.window);
+        let length = now.saturating_duration_since(self.window?);
         if length < WINDOW {
             return None;
         }
         let due = length.as_secs_f64() * f64::from(self.fps);
         let is_behind = (self.encoded as f64) < due * (1.0 - BEHIND);
-        (self.window, self.encoded) = (now, 0);
+        (self.window, self.encoded) = (Some(now), 0);
         let lasted = now.saturating_duration_since(self.since);
         let changes = match self.is_shed {
             false => is_behind,
@@ -83,6 +88,7 @@ mod tests {
         let mut shedding = Shedding::new(30, start);
         let mut changes = Vec::new();
         let mut is_shed = false;
+        assert_eq!(shedding.handle_frames(1, start), None);
         for half in 1..=2 * seconds {
             let now = start + Duration::from_millis(500) * half as u32;
             if let Some(change) = shedding.handle_frames(frames(half / 2, is_shed), now) {
@@ -97,6 +103,17 @@ mod tests {
     fn a_busy_moment_is_no_reason() {
         assert_eq!(run(|_, _| 15, 60), []);
         assert_eq!(run(|second, _| if second == 7 { 8 } else { 15 }, 60), []);
+    }
+
+    #[test]
+    fn what_has_not_begun_is_not_behind() {
+        let start = Instant::now();
+        let mut shedding = Shedding::new(30, start);
+        let frames = |second| if second < 4 { 0 } else { 30 };
+        for second in 1..60 {
+            let now = start + Duration::from_secs(second);
+            assert_eq!(shedding.handle_frames(frames(second), now), None);
+        }
     }
 
     #[test]
