@@ -13,7 +13,7 @@ const TIMES = 2;
 /** As Chromium encodes H.264, and the server does not. */
 const BASELINE = 66;
 /** A copy begins when the picture has the right size, at a key frame; on a busy machine that takes a while. */
-const COPIED_WITHIN_MS = 45_000;
+const COPIED_WITHIN_MS = 60_000;
 const WATCHED_FOR_MS = 6_000;
 
 async function direct(base, room, direction) {
@@ -23,7 +23,7 @@ async function direct(base, room, direction) {
   assert.ok(response.ok, await response.text());
 }
 
-test("the largest rendition is copied, and encoded again", { timeout: 240_000 }, async (t) => {
+test("the largest rendition is copied, and encoded again", { timeout: 300_000 }, async (t) => {
   const { base } = await serve(t);
   const context = await browser(t, { bypassCSP: true });
   // Chromium sends smaller pictures while the machine is busy: then there is nothing to copy.

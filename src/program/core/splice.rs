@@ -29,6 +29,9 @@ const MAX_AHEAD: u32 = 3;
 /// After a change of mind, or of pictures that cannot be copied, for so long all is encoded.
 const SETTLE: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_secs(10);
+/// A publisher whose frames could be copied for so long takes a shed rendition's place: each try
+/// costs its viewers two discontinuities.
+const STEADY: Duration = Duration::from_secs(10);
 /// Of the rendition's bitrate: all viewers pay for what a publisher sends.
 const MOST_OF_BITRATE: u64 = 2;
 /// That is looked at second by second.
@@ -53,8 +56,8 @@ pub struct Splice<T> {
     asked: Option<Duration>,
     /// How long the publisher took to send the last key frame.
     response: Duration,
-    /// The publisher's newest frame, if it could be copied.
-    copyable: Option<Duration>,
+    /// The first and the newest of the publisher's frames that could be copied, without a gap.
+    copyable: Option<(Duration, Duration)>,
     bitrate_bps: u64,
     /// When the second began, and the bits since.
     rate: (Duration, u64),
@@ -171,8 +174,11 @@ impl<T> Splice<T> {
 
     /// Whether the publisher is copied, or would be as soon as nothing else is.
     pub fn can_copy(&self) -> bool {
-        let newest = self.copyable.zip(self.canvas);
-        newest.is_some_and(|(newest, canvas)| canvas <= newest + SILENCE)
+        let Some(((first, newest), canvas)) = self.copyable.zip(self.canvas) else {
+            return false;
+        };
+        let is_shed = self.source() == Some(Source::SmallerRendition);
+        canvas <= newest + SILENCE && (!is_shed || newest >= first + STEADY)
     }
 
     /// Who may be copied.
@@ -221,7 +227,11 @@ impl<T> Splice<T> {
             }
             self.not_before = self.not_before.max(frame.time + SETTLE);
         }
-        self.copyable = (frame.time >= self.not_before).then_some(frame.time);
+        self.copyable = (frame.time >= self.not_before).then(|| {
+            let before = self.copyable;
+            let goes_on = before.filter(|(_, newest)| frame.time <= *newest + SILENCE);
+            (goes_on.map_or(frame.time, |(first, _)| first), frame.time)
+        });
         if is_another {
             return false;
         }
@@ -712,15 +722,18 @@ mod tests {
         show.run(30);
         assert!(!show.splice.can_copy(), "nobody may be");
         show.allow(Some(CAMERA));
-        show.run(15);
+        show.run(30 * 8);
         assert!(!show.splice.can_copy(), "not at once");
-        show.run(60);
+        show.run(30 * 5);
         assert!(show.splice.can_copy());
         (0..20).for_each(|_| show.step(None, true));
-        assert!(!show.splice.can_copy(), "nothing comes");
+        show.run(30);
+        assert!(!show.splice.can_copy(), "nothing came for a while");
+        show.run(30 * 12);
+        assert!(show.splice.can_copy());
         show.step(Some(ms(0)), false);
         assert!(!show.splice.can_copy(), "it does not fit");
-        show.run(75);
+        show.run(30 * 13);
         assert_eq!(show.splice.source(), Some(Source::SmallerRendition));
         assert!(show.splice.shed(false, &mut show.grid));
         for _ in 0..75 {
