@@ -146,7 +146,7 @@ impl Graph {
             let name = &video.name;
             let tee = find(&format!("coded-{name}"))?;
             let frame = Duration::from_secs(1) / ladder.fps.max(1);
-            let muxing = Muxing::new(&pipeline, &tee, (name, frame), grid.clone(), outbox.clone())?;
+            let muxing = Muxing::new(&pipeline, &tee, name, frame, grid.clone(), outbox.clone())?;
             let queue = find(&format!("to-{name}"))?;
             // Before the splice, which takes frames out.
             queues.push(Counted::new(queue.clone())?);

@@ -130,21 +130,22 @@ impl Cuts {
 /// frame begins a segment: cmafmux marks as independent what it is told to begin.
 ///
 /// What comes before the first whole part is dropped: every part but a segment's last must have
-/// its full length (RFC 8216bis §4.4.4.9). `usual`: how long a buffer lasts that does not say.
+/// its full length (RFC 8216bis §4.4.4.9). `lasts`: how long each buffer does, where the parser has
+/// only the stream's word for it, or none.
 pub fn split(
     parser: &gst::Element,
     grid: &SharedGrid,
-    usual: Option<Duration>,
+    lasts: Option<Duration>,
 ) -> anyhow::Result<Cuts> {
     let pad = parser.static_pad("src").context("no source pad")?;
     let (grid, cuts) = (grid.clone(), Cuts::default());
     let made = cuts.clone();
-    let usual = usual.and_then(|usual| gst::ClockTime::try_from(usual).ok());
+    let lasts = lasts.and_then(|lasts| gst::ClockTime::try_from(lasts).ok());
     let mut before: Option<Cell> = None;
     probe_buffers(&pad, move |pad, buffer, time| {
         let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        if buffer.duration().is_none() {
-            buffer.make_mut().set_duration(usual);
+        if lasts.is_some() {
+            buffer.make_mut().set_duration(lasts);
         }
         let time = match made.missing(time) {
             Some(_) => after_missing(buffer, time, &made, &grid),
@@ -274,6 +275,12 @@ fn frames(sample: &gst::Sample, rendition: &str, cuts: &Cuts) -> Vec<FromChild> 
     found
 }
 
+/// How times of what passes `pad` become running times.
+pub fn segment(pad: &gst::Pad) -> Option<gst::FormattedSegment<gst::ClockTime>> {
+    let event = pad.sticky_event::<gst::event::Segment>(0)?;
+    event.segment().downcast_ref::<gst::ClockTime>().cloned()
+}
+
 /// Calls `f` with each buffer that comes to `pad`, and its running time; it says whether the
 /// buffer passes.
 pub fn watch_buffers(
@@ -292,11 +299,8 @@ fn probe_buffers(
 ) -> anyhow::Result<()> {
     let f = std::sync::Mutex::new(f);
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-        let segment = pad
-            .sticky_event::<gst::event::Segment>(0)
-            .and_then(|event| event.segment().downcast_ref::<gst::ClockTime>().cloned());
         if let Some(buffer) = info.buffer_mut()
-            && let Some((segment, pts)) = segment.zip(buffer.pts())
+            && let Some((segment, pts)) = segment(pad).zip(buffer.pts())
             && let Some(time) = segment.to_running_time(pts)
             && let Ok(mut f) = f.lock()
         {

@@ -244,10 +244,7 @@ impl Out {
     }
 
     fn push(&mut self, time: Duration, (mut buffer, caps): Copied) {
-        let segment = self
-            .encoder
-            .sticky_event::<gst::event::Segment>(0)
-            .and_then(|event| event.segment().downcast_ref::<gst::ClockTime>().cloned());
+        let segment = parts::segment(&self.encoder);
         let (Some(segment), Ok(time)) = (segment, gst::ClockTime::try_from(time)) else {
             return;
         };
