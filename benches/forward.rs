@@ -295,6 +295,7 @@ async fn floor(packets_a_call: f64) -> f64 {
                             transport_cc: Some((2, 7)),
                             audio_level: None,
                             color_space: None,
+                            dependency_descriptor: None,
                         };
                         outbox.write(*path, |bytes, start| {
                             let header_len = head.write(bytes);

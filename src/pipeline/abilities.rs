@@ -3,6 +3,7 @@
 use anyhow::Context;
 use gst::prelude::*;
 
+use super::scale;
 use crate::program::core::ladder::Ladder;
 use crate::program::core::wire::Abilities;
 use crate::room::Codec;
@@ -36,16 +37,24 @@ const VIDEO_CODECS: &[(Codec, &[&str])] = &[
     (Codec::H264, &["rtph264depay", "avdec_h264"]),
     (Codec::Vp8, &["rtpvp8depay", "avdec_vp8"]),
     (Codec::Vp9, &["rtpvp9depay", "vp9dec"]),
-    (Codec::Av1, &["rtpav1depay", "av1dec"]),
+    (Codec::Av1, &["rtpav1depay", "av1parse", "av1dec"]),
 ];
 
 /// An encoder that makes these works.
 const TRIED_FRAMES: u32 = 5;
 const TRIED_FOR: gst::ClockTime = gst::ClockTime::from_seconds(5);
 
+/// Starts GStreamer with the elements that the program brings along.
+pub fn load() -> anyhow::Result<()> {
+    gst::init().context("GStreamer")?;
+    gstfmp4::plugin_register_static().context("cmafmux")?;
+    gstrsrtp::plugin_register_static().context("rtpav1depay")?;
+    scale::register().context("the scaler")
+}
+
 /// Looks, and tries the encoder.
 pub fn abilities(ladder: &Ladder) -> anyhow::Result<Abilities> {
-    gst::init()?;
+    load()?;
     let has = |name: &&&str| gst::ElementFactory::find(name).is_some();
     let mut missing: Vec<String> = NEEDED
         .iter()

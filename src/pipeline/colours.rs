@@ -47,8 +47,7 @@ impl Said {
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
             if let Some(buffer) = info.buffer()
                 && let Ok(packet) = gst_rtp::RTPBuffer::from_buffer_readable(buffer)
-                && let Some(value) = packet.extension_onebyte_header(id, 0)
-                && let Some(colorimetry) = read(value)
+                && let Some(colorimetry) = extension(&packet, id).and_then(read)
                 && let Ok(mut said) = said.lock()
             {
                 *said = Some(colorimetry);
@@ -69,6 +68,15 @@ impl Said {
     fn take(&self) -> Option<VideoColorimetry> {
         self.0.lock().ok()?.take()
     }
+}
+
+/// A header extension's value, of either form.
+fn extension<'a>(
+    packet: &'a gst_rtp::RTPBuffer<'_, gst_rtp::rtp_buffer::Readable>,
+    id: u8,
+) -> Option<&'a [u8]> {
+    let short = packet.extension_onebyte_header(id, 0);
+    short.or_else(|| Some(packet.extension_twobytes_header(id, 0)?.1))
 }
 
 /// By libwebrtc's rtp-hdrext/color-space; what stands behind the first four bytes is of high dynamic

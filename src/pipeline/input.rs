@@ -28,7 +28,9 @@ const GAIN: &str = "! webrtcdsp echo-cancel=false noise-suppression=false high-p
     gain-control=true gain-control-mode=adaptive-digital compression-gain-db=9 target-level-dbfs=6";
 /// The name, within its bin, of what leaves H.264 as it came.
 const PARSER: &str = "parser";
-/// The same, of what puts pictures together.
+/// The same, of what puts the pictures of AV1 together.
+const ASSEMBLER: &str = "assembler";
+/// The same, of what takes the payload out of packets.
 const DEPAYLOADER: &str = "depayloader";
 /// The same, of what makes pictures as large as their tiles, in the input's own thread.
 const SCALER: &str = "scaler";
@@ -92,7 +94,10 @@ impl Branch {
         let wish = Wish::new(spec.id, outbox);
         if let Some(depayloader) = bin.by_name(DEPAYLOADER) {
             wish.watch(&depayloader)?;
-            let coded = bin.by_name(PARSER).unwrap_or(depayloader);
+            let whole = [PARSER, ASSEMBLER]
+                .iter()
+                .find_map(|name| bin.by_name(name));
+            let coded = whole.unwrap_or(depayloader);
             let said = colours::Said::default();
             if let Some(id) = spec.color_space {
                 said.read(&source_pad(&jitter_buffer)?, id)?;
@@ -312,7 +317,8 @@ fn description(spec: &InputSpec, auto_gain: bool) -> String {
             "rtpvp9depay name=depayloader wait-for-keyframe=true request-keyframe=true ! vp9dec threads=1"
         }
         Codec::Av1 => {
-            "rtpav1depay name=depayloader wait-for-keyframe=true request-keyframe=true ! av1dec"
+            "rtpav1depay name=depayloader wait-for-keyframe=true request-keyframe=true ! av1parse name=assembler \
+             ! video/x-av1,alignment=tu ! av1dec"
         }
         // Without in-band FEC, for which each frame waits for the next: sound came 30 ms later.
         Codec::Opus => "rtpopusdepay ! opusdec plc=true",

@@ -147,14 +147,14 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::pipeline::abilities::load;
     use crate::program::core::grid::Grid;
     use crate::program::core::wire::{FromChild, Part};
     use crate::room::MediaKind;
 
     #[test]
     fn missing_frames_make_no_part_longer_or_shorter_and_leave_no_hole() {
-        gst::init().unwrap();
-        gstfmp4::plugin_register_static().unwrap();
+        load().unwrap();
         let frame = Duration::from_secs(1) / 30;
         // One part's end and begin are missing, then what is before a new header. x264enc takes the
         // frame rate that it is not told for 25, and says so in the stream.

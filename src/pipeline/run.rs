@@ -10,10 +10,9 @@ use anyhow::Context;
 use gst::prelude::*;
 use nix::sys::resource::{Resource, setrlimit};
 
-use super::abilities::abilities;
+use super::abilities::{abilities, load};
 use super::crash;
 use super::graph::Graph;
-use super::scale;
 use crate::program::core::lip_sync::Report;
 use crate::program::core::wire::{self, FromChild, InputId, LENGTH, ToChild};
 
@@ -77,9 +76,7 @@ pub fn tell_abilities() -> anyhow::Result<()> {
 
 fn work(incoming: &mut impl Read, outbox: Outbox) -> anyhow::Result<()> {
     crash::name_the_thread().context("signal handlers")?;
-    gst::init().context("GStreamer")?;
-    gstfmp4::plugin_register_static().context("cmafmux")?;
-    scale::register().context("the scaler")?;
+    load()?;
     let Some(ToChild::Start(start)) = read_message(incoming)? else {
         anyhow::bail!("the parent's first message is not Start");
     };

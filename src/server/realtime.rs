@@ -174,6 +174,7 @@ impl Output {
             content,
             audio_level: None,
             color_space: None,
+            dependency_descriptor: None,
             packet,
         })
     }

@@ -78,7 +78,7 @@ function untilShows(page, colours, height = 0.5) {
   });
 }
 
-for (const [codec, width, height] of [["H264", 1280, 720], ["H264", 320, 180], ["VP8", 1280, 720], ["VP9", 320, 180]]) {
+for (const [codec, width, height] of [["H264", 1280, 720], ["H264", 320, 180], ["VP8", 1280, 720], ["VP9", 320, 180], ["AV1", 320, 180]]) {
   test(`colours come out as they went in, ${codec} of ${height} lines`, { timeout: 150_000 }, async (t) => {
     const { base } = await serve(t);
     const context = await browser(t, { bypassCSP: true });

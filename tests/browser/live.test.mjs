@@ -11,7 +11,7 @@ const SETTLE_SECONDS = 5;
 /** Later than this is not live. */
 const MAX_LATENCY_MS = 5_000;
 
-for (const [codec, seconds] of [["h264", SECONDS], ["vp8", SECONDS], ["vp9", Math.min(SECONDS, 15)]]) {
+for (const [codec, seconds] of [["h264", SECONDS], ["vp8", SECONDS], ["vp9", Math.min(SECONDS, 15)], ["av1", Math.min(SECONDS, 15)]]) {
   test(`glass to glass, ${codec}`, { timeout: (seconds + 90) * 1000 }, async (t) => {
     const { base } = await serve(t);
     const context = await browser(t);

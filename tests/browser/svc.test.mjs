@@ -1,4 +1,4 @@
-// SVC: VP9 comes in spatial layers of one source, and each subscriber gets those that its size is
+// SVC: VP9 and AV1 come in spatial layers of one source, and each subscriber gets those that its size is
 // worth; so does the program.
 
 import assert from "node:assert/strict";
@@ -29,11 +29,11 @@ async function show(page, shown_px, height) {
   return Date.now() - since;
 }
 
-test("each gets the spatial layers that fit", { timeout: 180_000 }, async (t) => {
+for (const codec of ["vp9", "av1"]) test(`each gets the spatial layers of ${codec} that fit`, { timeout: 180_000 }, async (t) => {
   const { base } = await serve(t);
   const context = await browser(t, { args: CAMERA });
   const watcher = await open(context, `${base}/watch/demo`);
-  const ann = await publishClock(context, base, "demo", "&name=ann&identity=ann&codec=vp9");
+  const ann = await publishClock(context, base, "demo", `&name=ann&identity=ann&codec=${codec}`);
   const bob = await speak(context, base, "demo", "bob");
   await until(async () => (await tile(bob)).frames > 0);
   const took = [];

@@ -13,9 +13,12 @@ const LAYERS: RTCRtpEncodingParameters[] = [
   { rid: "f", maxBitrate: VIDEO_MAX_BPS },
 ];
 
-/** SVC of VP9: the same three pictures of one encoder, each on top of the smaller one. */
+/** SVC of VP9 and AV1: the same three pictures of one encoder, each on top of the smaller one. */
 const SPATIAL_LAYERS = "L3T1_KEY";
 const ONE_LAYER = "L1T1";
+
+/** By which the packets of AV1 say where they stand (the AV1 RTP specification, appendix A). */
+const DEPENDENCY_DESCRIPTOR = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 
 export type VideoCodec = "h264" | "vp8" | "vp9" | "av1";
 
@@ -58,6 +61,7 @@ export async function addTracks(pc: RTCPeerConnection, stream: MediaStream, want
     track.contentHint = "motion";
     const codecs = RTCRtpSender.getCapabilities?.("video")?.codecs;
     if (codecs) transceiver.setCodecPreferences?.(ordered(codecs, wanted));
+    if (wanted === "av1") offerDescriptor(transceiver);
     // Chromium else begins with a quarter of the picture and takes 8 s to grow, however wide the path.
     await prefer(transceiver.sender, "maintain-resolution");
     const settle = () => {
@@ -70,13 +74,29 @@ export async function addTracks(pc: RTCPeerConnection, stream: MediaStream, want
   }
 }
 
-/** AV1 sends one layer: three encoders at once would be too much for most devices. */
 function encodings(codec: VideoCodec): Encoding[] {
-  switch (codec) {
-    case "vp9": return [{ maxBitrate: VIDEO_MAX_BPS, scalabilityMode: ONE_LAYER }];
-    case "av1": return [{ maxBitrate: VIDEO_MAX_BPS }];
-    default: return LAYERS.map((layer) => ({ ...layer }));
-  }
+  return isScalable(codec)
+    ? [{ maxBitrate: VIDEO_MAX_BPS, scalabilityMode: ONE_LAYER }]
+    : LAYERS.map((layer) => ({ ...layer }));
+}
+
+/** Sends spatial layers of one encoder: three encoders at once would be too much for most devices. */
+function isScalable(codec: VideoCodec): boolean {
+  return codec === "vp9" || codec === "av1";
+}
+
+/** W3C's "WebRTC Extensions", which not every browser knows; without it AV1 comes in one layer. */
+type Extensible = RTCRtpTransceiver & {
+  getHeaderExtensionsToNegotiate?(): { uri: string; direction: string }[];
+  setHeaderExtensionsToNegotiate?(extensions: { uri: string; direction: string }[]): void;
+};
+
+function offerDescriptor(transceiver: Extensible): void {
+  const extensions = transceiver.getHeaderExtensionsToNegotiate?.() ?? [];
+  const wanted = extensions.map(({ uri, direction }) => (
+    { uri, direction: uri === DEPENDENCY_DESCRIPTOR ? "sendrecv" : direction }
+  ));
+  transceiver.setHeaderExtensionsToNegotiate?.(wanted);
 }
 
 /** W3C's "Scalable Video Coding (SVC) Extension for WebRTC", which not every browser knows. */
@@ -89,7 +109,9 @@ export async function sendLayers(pc: RTCPeerConnection, wanted: VideoCodec, all:
   const parameters = sender.getParameters();
   const encodings: Encoding[] = parameters.encodings ?? [];
   const small = encodings.filter(({ rid }) => rid === "q" || rid === "h");
-  const scalable = wanted === "vp9" ? encodings : [];
+  const told = parameters.headerExtensions.some(({ uri }) => uri === DEPENDENCY_DESCRIPTOR);
+  // Layers that nobody can tell apart would only cost.
+  const scalable = wanted === "vp9" || (wanted === "av1" && told) ? encodings : [];
   const mode = all ? SPATIAL_LAYERS : ONE_LAYER;
   if (small.every(({ active }) => active === all) && scalable.every((layers) => layers.scalabilityMode === mode)) return;
   for (const encoding of small) encoding.active = all;

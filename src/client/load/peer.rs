@@ -318,6 +318,7 @@ impl Peer {
                 },
                 audio_level: None,
                 color_space: None,
+                dependency_descriptor: None,
             })
             .map(Arc::new)
             .collect();

@@ -1,5 +1,6 @@
 //! What a connection tells the house about the media it receives.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -58,6 +59,8 @@ pub struct ReceivedRtp {
     pub audio_level: Option<u8>,
     /// What the colours are, as on the wire; mostly said with the last packet of a key frame.
     pub color_space: Option<ColorSpace>,
+    /// Where in the packet the dependency descriptor lies, which the layers of AV1 need.
+    pub dependency_descriptor: Option<Range<u16>>,
 }
 
 impl ReceivedRtp {
@@ -65,6 +68,11 @@ impl ReceivedRtp {
         self.packet
             .get(usize::from(self.header_len)..)
             .unwrap_or_default()
+    }
+
+    pub fn dependency_descriptor(&self) -> Option<&[u8]> {
+        let Range { start, end } = self.dependency_descriptor.clone()?;
+        self.packet.get(usize::from(start)..usize::from(end))
     }
 
     /// Chromium probes with packets of nothing but padding: only their numbers matter.

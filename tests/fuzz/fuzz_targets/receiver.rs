@@ -71,6 +71,7 @@ fn media(index: u8, codec: Codec, payload_type: u8, rtx: Option<u8>, rids: &[&st
             abs_send_time: Some(5),
             audio_level: Some(6),
             color_space: Some(7),
+            dependency_descriptor: Some(8),
         },
     }
 }

@@ -50,6 +50,7 @@ fuzz_target!(|script: &[u8]| {
         transport_cc: Some(2),
         audio_level: None,
         color_space: None,
+        dependency_descriptor: None,
     };
     sender.agree(vec![media(MediaKind::Video, 1), media(MediaKind::Audio, 3)], || 5);
     sender.on_connected(now);
@@ -87,6 +88,7 @@ fuzz_target!(|script: &[u8]| {
             },
             audio_level: None,
             color_space: None,
+            dependency_descriptor: None,
         });
         let mut wire = Wire {
             srtp: &mut srtp,

@@ -371,6 +371,7 @@ fn the_handshake_ends_before_the_first_picture() {
         transport_cc: None,
         audio_level: None,
         color_space: None,
+        dependency_descriptor: None,
     }]);
     let now = world.now;
     world
@@ -391,6 +392,7 @@ fn the_handshake_ends_before_the_first_picture() {
         },
         audio_level: None,
         color_space: None,
+        dependency_descriptor: None,
     };
     world.plays = Some(Arc::new(packet));
     world.run(300, true);

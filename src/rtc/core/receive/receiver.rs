@@ -160,12 +160,20 @@ impl Receiver {
         if let Some(height_px) = content.height_px {
             stream.height_px = height_px.get();
         }
+        let descriptor = track.media.extensions.dependency_descriptor;
+        let descriptor = descriptor.and_then(|id| header.extension_at(&packet, id));
+        if let Some(descriptor) = descriptor.clone() {
+            content.spatial = stream.templates.place(&packet[descriptor], sequence);
+        }
         if let Some(spatial) = content.spatial {
             stream.spatial.on_packet(spatial.id, payload.len(), now);
         }
-        if codec.codec == Codec::Vp9 && content.starts_key_frame {
-            let heights_px = vp9::heights_px(payload);
-            let heights_px = heights_px.inspect(|height_px| stream.height_px = *height_px);
+        if content.starts_key_frame {
+            let height_px = &mut stream.height_px;
+            let of_vp9 = (codec.codec == Codec::Vp9).then(|| vp9::heights_px(payload));
+            let heights_px = of_vp9.into_iter().flatten();
+            let heights_px = heights_px.chain(stream.templates.heights_px());
+            let heights_px = heights_px.inspect(|each_px| *height_px = *each_px);
             stream.spatial.set_heights(heights_px);
         }
         if track.streams.len() > 1 {
@@ -219,6 +227,7 @@ impl Receiver {
             content,
             audio_level: level,
             color_space,
+            dependency_descriptor: descriptor.map(|at| at.start as u16..at.end as u16),
         };
         self.outputs.push_back(Output::Rtp(id, received));
     }

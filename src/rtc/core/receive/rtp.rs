@@ -65,7 +65,13 @@ pub fn parse(packet: &[u8]) -> Option<Header> {
 impl Header {
     /// The value of the header extension `id`, from the packet this header was parsed from.
     pub fn extension<'a>(&self, packet: &'a [u8], id: u8) -> Option<&'a [u8]> {
+        packet.get(self.extension_at(packet, id)?)
+    }
+
+    /// Where in the packet that value lies.
+    pub fn extension_at(&self, packet: &[u8], id: u8) -> Option<Range<usize>> {
         let (profile, range) = self.extension.clone()?;
+        let end = range.end;
         let mut rest = packet.get(range)?;
         let two_byte = profile & TWO_BYTE_PROFILE_MASK == TWO_BYTE_PROFILE;
         if !two_byte && profile != ONE_BYTE_PROFILE {
@@ -87,7 +93,8 @@ impl Header {
                 (first >> 4, usize::from(first & 0x0F) + 1, tail)
             };
             if found == id {
-                return tail.get(..len);
+                let start = end - tail.len();
+                return (len <= tail.len()).then_some(start..start + len);
             }
             rest = tail.get(len..)?;
         }

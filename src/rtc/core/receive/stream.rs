@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::dependency::Templates;
 use super::nack::Nack;
 use super::rate::Rate;
 use super::reception::Reception;
@@ -40,6 +41,7 @@ pub struct Stream {
     /// Of the last key frame that said it; 0 before.
     pub height_px: u16,
     pub spatial: SpatialLayers,
+    pub templates: Templates,
     pub last_packet: Option<Instant>,
 }
 
@@ -70,6 +72,7 @@ impl Stream {
             key_frame: KeyFrame::default(),
             height_px: 0,
             spatial: SpatialLayers::default(),
+            templates: Templates::default(),
             last_packet: None,
         }
     }
@@ -90,6 +93,7 @@ impl Stream {
         self.sequence.restart(first);
         self.nack.restart();
         self.reception = Reception::default();
+        self.templates = Templates::default();
     }
 
     /// Notes a packet of `len` bytes that came as media (not by RTX).

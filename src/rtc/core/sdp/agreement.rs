@@ -50,6 +50,7 @@ pub struct SendMedia {
     pub transport_cc: Option<u8>,
     pub audio_level: Option<u8>,
     pub color_space: Option<u8>,
+    pub dependency_descriptor: Option<u8>,
 }
 
 /// RFC 4588: payload type and SSRC of a stream of retransmissions.
@@ -115,4 +116,6 @@ pub struct Extensions {
     /// What the numbers of a picture mean (libwebrtc's rtp-hdrext/color-space): VP8 has no other way
     /// to say it.
     pub color_space: Option<u8>,
+    /// Where in the pyramid of layers a packet stands (the AV1 RTP specification, appendix A).
+    pub dependency_descriptor: Option<u8>,
 }

@@ -7,8 +7,9 @@ use super::agreement::{
 };
 use super::offer::{Offer, OfferError, OfferedCodec, Section, Setup};
 use super::write::{
-    ABS_SEND_TIME, AUDIO_LEVEL, Announced, COLOR_SPACE, Candidate, MID, OurTransport, REPAIRED_RID,
-    RID, SectionText, TRANSPORT_CC, write_rejected, write_section, write_session,
+    ABS_SEND_TIME, AUDIO_LEVEL, Announced, COLOR_SPACE, Candidate, DEPENDENCY_DESCRIPTOR, MID,
+    OurTransport, REPAIRED_RID, RID, SectionText, TRANSPORT_CC, write_mixed, write_rejected,
+    write_section, write_session,
 };
 use crate::room::{Codec, MediaKind};
 
@@ -117,7 +118,7 @@ pub fn answer_subscriber(
         let Some((section, codec)) = free else {
             continue;
         };
-        let extensions = extensions_sent(section);
+        let extensions = extensions_sent(offer, section);
         sends.push(send_media(&section.mid, &codec, extensions, track));
         sections.push((section.mid.clone(), vec![codec], extensions));
         carried.push(index);
@@ -209,6 +210,8 @@ pub(super) fn accept(index: usize, section: &Section, settings: &AnswerSettings)
             abs_send_time: id(ABS_SEND_TIME),
             audio_level: id(AUDIO_LEVEL),
             color_space: id(COLOR_SPACE),
+            // All other codecs say it in the payload.
+            dependency_descriptor: id(DEPENDENCY_DESCRIPTOR).filter(|_| codec == Codec::Av1),
         },
     })
 }
@@ -265,13 +268,15 @@ fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The extensions of an offered section that we send.
-pub(super) fn extensions_sent(section: &Section) -> Extensions {
-    // Longer ids need the two-byte form (RFC 8285 §4.3), which we do not send.
+pub(super) fn extensions_sent(offer: &Offer, section: &Section) -> Extensions {
+    // Longer ids need the two-byte form (RFC 8285 §4.3), which not everybody takes.
     let id = |uri: &str| section.extensions.get(uri).copied().filter(|id| *id < 15);
     Extensions {
         transport_cc: id(TRANSPORT_CC),
         audio_level: id(AUDIO_LEVEL),
         color_space: id(COLOR_SPACE),
+        // That of a key frame is too long for the short form.
+        dependency_descriptor: id(DEPENDENCY_DESCRIPTOR).filter(|_| offer.mixes_extensions),
         ..Extensions::default()
     }
 }
@@ -303,6 +308,9 @@ pub(super) fn send_media(
         color_space: extensions
             .color_space
             .filter(|_| track.kind == MediaKind::Video),
+        dependency_descriptor: extensions
+            .dependency_descriptor
+            .filter(|_| track.codec == Codec::Av1),
     }
 }
 
@@ -366,6 +374,9 @@ fn write<'a>(
     let mut text = String::new();
     let bundle = offer.bundled.then(|| mids.join(" "));
     write_session(&mut text, 1, bundle.as_deref());
+    if offer.mixes_extensions {
+        write_mixed(&mut text);
+    }
     for (section, accepted) in &sections {
         match accepted {
             Some(accepted) => write_section(&mut text, accepted, &transport),

@@ -134,7 +134,7 @@ impl ClientOffer {
                 Wish::Publish if theirs.receives => {
                     let codec = receiver_of(theirs, ours);
                     sends.extend(codec.map(|codec| {
-                        send_media(&theirs.mid, &codec, extensions_sent(theirs), ours)
+                        send_media(&theirs.mid, &codec, extensions_sent(&answer, theirs), ours)
                     }));
                 }
                 _ => {}
@@ -252,6 +252,7 @@ const EXTENSIONS: Extensions = Extensions {
     abs_send_time: None,
     audio_level: None,
     color_space: None,
+    dependency_descriptor: None,
 };
 
 /// The first dynamic payload type (RFC 3551 §6).

@@ -71,6 +71,8 @@ pub struct Offer {
     pub setup: Setup,
     /// Whether there is a BUNDLE group, of which then all that is sent is part.
     pub bundled: bool,
+    /// Whether header extensions may come in the long form, too (RFC 8285 §6).
+    pub mixes_extensions: bool,
     pub sections: Vec<Section>,
 }
 
@@ -205,6 +207,7 @@ impl Offer {
             fingerprint: parse_fingerprint(fingerprint)?,
             setup,
             bundled: !bundle.is_empty(),
+            mixes_extensions: sdp.has_attribute("extmap-allow-mixed"),
             sections,
         })
     }

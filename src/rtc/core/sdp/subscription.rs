@@ -9,8 +9,8 @@ use super::agreement::{
 use super::answer::{Published, extensions_sent, receiver_of, send_media};
 use super::offer::{Offer, OfferError, Setup};
 use super::write::{
-    Announced, Candidate, DATA_PROTOCOL, OurTransport, SectionText, write_data, write_section,
-    write_session,
+    Announced, Candidate, DATA_PROTOCOL, OurTransport, SectionText, write_data, write_mixed,
+    write_section, write_session,
 };
 use crate::room::{Codec, MediaKind};
 
@@ -31,6 +31,7 @@ const EXTENSIONS: Extensions = Extensions {
     abs_send_time: None,
     audio_level: Some(3),
     color_space: Some(4),
+    dependency_descriptor: Some(5),
 };
 
 /// Dynamic payload types (RFC 3551 §3, and RFC 5761 §4 for what must be left out), in pairs of
@@ -194,6 +195,7 @@ impl Subscription {
         let mids: Vec<&str> = std::iter::once(DATA_MID).chain(of_media).collect();
         let mut text = String::new();
         write_session(&mut text, self.version, Some(&mids.join(" ")));
+        write_mixed(&mut text);
         let transport = OurTransport {
             ice: &self.ice,
             candidates,
@@ -230,6 +232,9 @@ impl Subscription {
                     color_space: EXTENSIONS
                         .color_space
                         .filter(|_| section.kind == MediaKind::Video),
+                    dependency_descriptor: EXTENSIONS
+                        .dependency_descriptor
+                        .filter(|_| section.codec.codec == Codec::Av1),
                     ..EXTENSIONS
                 },
                 rids: &[],
@@ -265,8 +270,9 @@ impl Subscription {
                     true => receiver_of(theirs, &track),
                     false => None,
                 };
-                section.agreed = codec
-                    .map(|codec| send_media(&section.mid, &codec, extensions_sent(theirs), &track));
+                let extensions = extensions_sent(&answer, theirs);
+                section.agreed =
+                    codec.map(|codec| send_media(&section.mid, &codec, extensions, &track));
             }
             sends.push(section.agreed.clone().unwrap_or_else(|| section.resting()));
         }
@@ -321,6 +327,7 @@ impl Section {
             transport_cc: None,
             audio_level: None,
             color_space: None,
+            dependency_descriptor: None,
         }
     }
 }

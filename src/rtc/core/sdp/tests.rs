@@ -131,6 +131,33 @@ fn the_offers_order_decides_the_codec() {
 }
 
 #[test]
+fn the_layers_of_av1_are_agreed_on() {
+    let extmap = "a=extmap:12 https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
+    let with = OFFER.replace("a=mid:1\r\n", &format!("a=mid:1\r\n{extmap}\r\n"));
+    let (text, _) = answered(&with).expect("answered");
+    assert!(!text.contains(extmap), "others say it in the payload");
+    let av1 = with.replace("VP8/90000", "AV1/90000");
+    let av1 = av1.replace("SAVPF 102 103 96 97", "SAVPF 96 97");
+    let mut settings = settings();
+    settings.codecs.push(Codec::Av1);
+    let answered = |text: &str| {
+        let offer = Offer::parse(text).expect("an offer");
+        answer(&offer, local(), &settings).expect("answered")
+    };
+    let (text, agreement) = answered(&av1);
+    assert_eq!(
+        agreement.media[1].extensions.dependency_descriptor,
+        Some(12)
+    );
+    // The descriptor of a key frame is longer than the short form of extensions.
+    for line in [extmap, "a=extmap-allow-mixed"] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    }
+    let (text, _) = answered(&av1.replace("a=extmap-allow-mixed\r\n", ""));
+    assert!(!text.contains("a=extmap-allow-mixed"));
+}
+
+#[test]
 fn what_does_not_send_is_rejected_in_its_place() {
     let receiving = OFFER.replacen("a=sendonly", "a=recvonly", 1);
     let (text, agreement) = answered(&receiving).expect("the video is taken");

@@ -17,6 +17,9 @@ pub(super) const ABS_SEND_TIME: &str = "http://www.webrtc.org/experiments/rtp-hd
 pub(super) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 /// libwebrtc, docs/native-code/rtp-hdrext/color-space
 pub(super) const COLOR_SPACE: &str = "http://www.webrtc.org/experiments/rtp-hdrext/color-space";
+/// The AV1 RTP specification, appendix A.
+pub(super) const DEPENDENCY_DESCRIPTOR: &str =
+    "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 
 /// Where peers find us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +73,12 @@ pub(super) fn write_session(text: &mut String, version: u64, bundle: Option<&str
         put(text, format_args!("a=group:BUNDLE {bundle}"));
     }
     put(text, format_args!("a=ice-lite\r\na=msid-semantic: WMS *"));
+}
+
+/// Header extensions may have the long form in one packet and the short one in another (RFC 8285
+/// §6); of the whole session, so before the first section.
+pub(super) fn write_mixed(text: &mut String) {
+    put(text, format_args!("a=extmap-allow-mixed"));
 }
 
 /// RFC 8829 §5.3.1: a rejected section keeps its place, with port 0.
@@ -147,6 +156,7 @@ pub(super) fn write_section(
         (extensions.abs_send_time, ABS_SEND_TIME),
         (extensions.audio_level, AUDIO_LEVEL),
         (extensions.color_space, COLOR_SPACE),
+        (extensions.dependency_descriptor, DEPENDENCY_DESCRIPTOR),
     ] {
         if let Some(id) = id {
             put(text, format_args!("a=extmap:{id} {uri}"));

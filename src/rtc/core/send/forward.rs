@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use crate::rtc::core::receive::dependency::FRAME_NUMBER;
 use crate::rtc::core::receive::payload::{Content, Spatial};
 use crate::rtc::core::sink::ReceivedRtp;
 
@@ -33,7 +34,7 @@ pub struct Rewritten {
     pub timestamp: u32,
     /// The last packet of its picture, as far as it is sent.
     pub marker: bool,
-    /// Added to the picture id and TL0PICIDX, modulo their sizes.
+    /// Added to the picture id (of AV1, the frame's number) and to TL0PICIDX, modulo their sizes.
     pub picture_id_offset: u16,
     pub tl0_offset: u8,
 }
@@ -265,7 +266,7 @@ impl Source {
     }
 }
 
-/// VP8's and VP9's running numbers of one packet; zeros where there are none.
+/// The running numbers of one packet; zeros where there are none.
 struct Numbers {
     picture_id: u16,
     tl0: u8,
@@ -275,8 +276,15 @@ impl Numbers {
     fn read(packet: &ReceivedRtp) -> Self {
         let (payload, at) = (packet.payload(), packet.content.numbers);
         let byte = |at: u8| payload.get(usize::from(at)).copied().unwrap_or(0);
+        let frame_number = || {
+            packet
+                .dependency_descriptor()?
+                .get(FRAME_NUMBER)?
+                .try_into()
+                .ok()
+        };
         let picture_id = match (at.picture_id_at, at.picture_id_is_long) {
-            (0, _) => 0,
+            (0, _) => frame_number().map_or(0, u16::from_be_bytes),
             (at, true) => u16::from_be_bytes([byte(at), byte(at + 1)]),
             (at, false) => u16::from(byte(at)),
         };

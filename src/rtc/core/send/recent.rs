@@ -80,6 +80,7 @@ mod tests {
             },
             audio_level: None,
             color_space: None,
+            dependency_descriptor: None,
         })
     }
 

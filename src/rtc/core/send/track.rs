@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::bandwidth::Bandwidth;
 use super::forward::{Forward, Rewritten, rewrite_payload};
 use super::history::{History, Sent};
-use super::packet::Head;
+use super::packet::{DependencyDescriptor, Head};
 use super::patience::Patience;
 use crate::room::Codec;
 use crate::rtc::core::ice::Path;
@@ -168,6 +168,15 @@ impl Track {
             transport_cc: media.transport_cc.map(|id| (id, number)),
             audio_level: media.audio_level.zip(packet.audio_level),
             color_space: media.color_space.zip(packet.color_space),
+            dependency_descriptor: media.dependency_descriptor.and_then(|id| {
+                let bytes = packet.dependency_descriptor()?;
+                let frame_number_offset = rewritten.picture_id_offset;
+                Some(DependencyDescriptor {
+                    id,
+                    bytes,
+                    frame_number_offset,
+                })
+            }),
         };
         let Wire { srtp, path, outbox } = wire;
         let has_numbers = matches!(media.codec, Codec::Vp8 | Codec::Vp9);

@@ -10,6 +10,7 @@ const VP8: u8 = 96;
 const VP8_RTX: u8 = 97;
 const H264: u8 = 102;
 const VP9: u8 = 98;
+const AV1: u8 = 45;
 const VIDEO: TrackId = TrackId(1);
 
 fn codec(codec: Codec, payload_type: u8, rtx: Option<u8>) -> CodecParameters {
@@ -35,6 +36,7 @@ fn video() -> Media {
             codec(Codec::Vp8, VP8, Some(VP8_RTX)),
             codec(Codec::H264, H264, None),
             codec(Codec::Vp9, VP9, None),
+            codec(Codec::Av1, AV1, None),
         ],
         rids: Vec::new(),
         ssrcs: Vec::new(),
@@ -43,6 +45,7 @@ fn video() -> Media {
             rid: Some(2),
             repaired_rid: Some(3),
             transport_cc: Some(4),
+            dependency_descriptor: Some(5),
             ..Extensions::default()
         },
     }
@@ -358,6 +361,33 @@ fn spatial_layers_of_one_source_are_told_apart_and_share_its_key_frames() {
     run.receiver.request_key_frame(VIDEO, Some(1), run.now);
     let sent = run.wait(100);
     assert_eq!(sent.iter().filter(is(206, 1)).count(), 1);
+}
+
+#[test]
+fn the_layers_of_av1_are_told_apart_by_what_stands_before_the_payload() {
+    let mut run = Run::new(vec![video()]);
+    // Two templates from 3 on, each a spatial layer of one target, without chains; two sizes.
+    let key: [u8; 16] = [
+        0xC3, 0, 7, 0x80, 0x60, 0xBA, 0x40, 0x81, 0x3F, 0x80, 0xB3, 0x82, 0x7F, 0x81, 0x67, 0x80,
+    ];
+    let upper = [0xC4, 0, 8];
+    let starts_sequence = 0x18;
+    for (sequence, descriptor) in (10..).zip([&key[..], &upper]) {
+        let mut datagram = packet(1, AV1, sequence, &[(1, b"1"), (5, descriptor)]);
+        datagram.extend_from_slice(&[
+            if sequence == 10 {
+                starts_sequence
+            } else {
+                0x10
+            },
+            1,
+        ]);
+        run.take(&datagram);
+    }
+    assert_eq!(run.told(), ["started Av1", "10", "11 of 1"]);
+    let layers = run.receiver.layers(VIDEO, run.now);
+    let seen: Vec<(u16, bool)> = layers.iter().map(|l| (l.height_px, l.running)).collect();
+    assert_eq!(seen, [(360, true), (720, true)]);
 }
 
 #[test]

@@ -96,6 +96,33 @@ fn tracks_come_go_and_leave_their_place_to_others() {
 }
 
 #[test]
+fn the_layers_of_av1_need_a_subscriber_who_takes_long_extensions() {
+    let mut subscription = subscription();
+    let (name, track) = published(MediaKind::Video, 1);
+    let (codec, fmtp) = (Codec::Av1, String::new());
+    let track = Published {
+        codec,
+        fmtp,
+        ..track
+    };
+    subscription.set_tracks(&[(name, track)]);
+    let text = taken(&offer(&mut subscription));
+    let mut agreed = |answer: &str| {
+        let agreement = subscription.answered(answer).expect("agreed");
+        let descriptors = agreement
+            .sends
+            .iter()
+            .map(|send| send.dependency_descriptor);
+        descriptors.collect::<Vec<_>>()
+    };
+    assert_eq!(agreed(&text), [None, Some(5)]);
+    assert_eq!(
+        agreed(&text.replace("a=extmap-allow-mixed\r\n", "")),
+        [None, None]
+    );
+}
+
+#[test]
 fn what_the_subscriber_refuses_is_not_sent() {
     let mut subscription = subscription();
     subscription.set_tracks(&[published(MediaKind::Video, 1)]);

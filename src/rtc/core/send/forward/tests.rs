@@ -39,6 +39,7 @@ fn packet(start: Instant, layer: u8, sequence: u64, key: bool) -> ReceivedRtp {
         },
         audio_level: None,
         color_space: None,
+        dependency_descriptor: None,
     }
 }
 
@@ -115,6 +116,29 @@ fn another_source_in_the_same_layer_needs_a_key_frame_and_leaves_no_jump() {
         .take(&packet(start, 0, far + 1, true))
         .expect("goes on");
     assert_eq!(after.sequence, before.sequence + 1);
+}
+
+#[test]
+fn the_frames_of_av1_are_numbered_on() {
+    let of_av1 = |start, layer, sequence: u64, key| {
+        let mut packet = packet(start, layer, sequence, key);
+        let [high, low] = (sequence as u16).wrapping_mul(3).to_be_bytes();
+        let mut bytes = vec![0; 12];
+        bytes.extend_from_slice(&[0xC0, high, low, 1]);
+        packet.packet = Bytes::from(bytes);
+        packet.content.numbers = RunningNumbers::default();
+        packet.dependency_descriptor = Some(12..15);
+        packet
+    };
+    let (mut forward, start) = running(0);
+    let first = forward.take(&of_av1(start, 0, 100, true)).expect("starts");
+    assert_eq!(first.picture_id_offset, 0);
+    forward.want(Some(1));
+    let switched = forward
+        .take(&of_av1(start, 1, 5103, true))
+        .expect("switches");
+    let number = (5103u16 * 3).wrapping_add(switched.picture_id_offset);
+    assert_eq!(number, 301, "after 300");
 }
 
 /// A packet of SVC, one a layer of each picture; the highest layer has the marker.

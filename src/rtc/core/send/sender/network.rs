@@ -199,6 +199,7 @@ impl Network {
             },
             audio_level: Some(0x80 | 30),
             color_space: None,
+            dependency_descriptor: None,
         })
     }
 

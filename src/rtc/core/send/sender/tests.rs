@@ -41,6 +41,7 @@ fn media(kind: MediaKind) -> SendMedia {
         transport_cc: Some(2),
         audio_level: (!is_video).then_some(3),
         color_space: None,
+        dependency_descriptor: None,
     }
 }
 
@@ -105,6 +106,7 @@ impl World {
             },
             audio_level: Some(0x80 | 30),
             color_space: None,
+            dependency_descriptor: None,
         })
     }
 
