@@ -14,6 +14,9 @@ use crate::program::core::layout::card::{Card, SLATE_HEIGHT};
 /// The mixer shows a frame for as long as it lasts, and each new one wakes four threads for nothing.
 const RATE: &str = "1/1";
 
+/// Below a name's line, of its card's height: capitals stand in the middle.
+const NAME_PADDING_PERCENT: i32 = 14;
+
 /// What is written, in which size: another size is another card.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Look {
@@ -146,6 +149,11 @@ fn letters(card: &Card, tile: &Tile, caps: &str) -> anyhow::Result<gst::Bin> {
     // It reads Pango's markup, and names are strangers' words.
     letters.set_property("text", gst::glib::markup_escape_text(text).as_str());
     letters.set_property("font-desc", font);
+    if let Card::Name(_) = card {
+        // Names stand side by side: on one line, whichever letters they have.
+        letters.set_property_from_str("valignment", "baseline");
+        letters.set_property("ypad", tile.height_px as i32 * NAME_PADDING_PERCENT / 100);
+    }
     Ok(bin)
 }
 
