@@ -54,6 +54,16 @@ pub struct RosterTrack {
     pub connection: ConnectionId,
     /// How many play it.
     pub players: usize,
+    /// The greatest height at which one of them, or the program, shows it, [rounded](rounded_px).
+    pub shown_px: u32,
+}
+
+/// The next of some usual heights, so that a window that is drawn larger is not news to everybody at
+/// each pixel.
+pub fn rounded_px(height_px: u32) -> u32 {
+    const USUAL_PX: [u32; 10] = [0, 100, 150, 200, 300, 400, 600, 800, 1200, 2400];
+    let mut usual = USUAL_PX.into_iter();
+    usual.find(|usual| *usual >= height_px).unwrap_or(height_px)
 }
 
 impl RosterTrack {

@@ -4,19 +4,34 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::core::ReceivedRtp;
 use super::core::send::recent::Recent;
-use super::core::send::track::Slot;
+use super::core::send::track::{Slot, View};
+use super::core::{Demand, ReceivedRtp};
 use super::crew::Source;
 use super::demux::ConnectionId;
 
 /// A worker's plugs: each slot has at most one source, each source any number of slots.
 #[derive(Default)]
 pub struct Switchboard {
-    subscribers: BTreeMap<Source, Vec<(ConnectionId, Slot)>>,
+    subscribers: BTreeMap<Source, Vec<Subscriber>>,
     sources: BTreeMap<(ConnectionId, Slot), Source>,
     /// By source and layer; all layers of SVC are under its lowest.
     recent: BTreeMap<(Source, u8), Recent>,
+}
+
+/// One slot in which a source comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subscriber {
+    pub id: ConnectionId,
+    pub slot: Slot,
+    /// As [`View::shown_px`].
+    shown_px: u32,
+}
+
+impl Subscriber {
+    fn is(&self, id: ConnectionId, slot: Slot) -> bool {
+        (self.id, self.slot) == (id, slot)
+    }
 }
 
 /// What a connection that is gone leaves behind.
@@ -33,7 +48,14 @@ impl Switchboard {
         let before = self.sources.insert((id, slot), source);
         if before != Some(source) {
             self.forget_subscriber(before, id, slot);
-            self.subscribers.entry(source).or_default().push((id, slot));
+            self.subscribers
+                .entry(source)
+                .or_default()
+                .push(Subscriber {
+                    id,
+                    slot,
+                    shown_px: View::default().shown_px,
+                });
         }
         before
     }
@@ -50,7 +72,7 @@ impl Switchboard {
             return;
         };
         if let Some(subscribers) = self.subscribers.get_mut(&source) {
-            subscribers.retain(|subscriber| *subscriber != (id, slot));
+            subscribers.retain(|subscriber| !subscriber.is(id, slot));
             if subscribers.is_empty() {
                 self.subscribers.remove(&source);
                 self.recent.retain(|(of, _), _| *of != source);
@@ -62,8 +84,31 @@ impl Switchboard {
         self.sources.get(&(id, slot)).copied()
     }
 
-    pub fn subscribers(&self, source: Source) -> &[(ConnectionId, Slot)] {
+    pub fn subscribers(&self, source: Source) -> &[Subscriber] {
         self.subscribers.get(&source).map_or(&[], Vec::as_slice)
+    }
+
+    /// How large the slot's source is shown from now on; the source, where that changes what all of
+    /// its subscribers make of it.
+    pub fn set_view(&mut self, id: ConnectionId, slot: Slot, view: View) -> Option<Source> {
+        let source = self.source(id, slot)?;
+        let before = self.demand(source);
+        let subscribers = self.subscribers.get_mut(&source)?;
+        let subscriber = subscribers.iter_mut().find(|one| one.is(id, slot))?;
+        subscriber.shown_px = view.shown_px;
+        (self.demand(source) != before).then_some(source)
+    }
+
+    pub fn demand(&self, source: Source) -> Demand {
+        let subscribers = self.subscribers(source);
+        Demand {
+            subscribers: subscribers.len(),
+            shown_px: subscribers
+                .iter()
+                .map(|one| one.shown_px)
+                .max()
+                .unwrap_or(0),
+        }
     }
 
     pub fn has_subscribers(&self, source: Source) -> bool {
@@ -73,7 +118,8 @@ impl Switchboard {
     pub fn remove(&mut self, id: ConnectionId) -> Left {
         let of = |(source, _): &(&Source, _)| source.0 == id;
         let slots = self.subscribers.iter().filter(of);
-        let slots: Vec<_> = slots.flat_map(|(_, slots)| slots.clone()).collect();
+        let slots = slots.flat_map(|(_, slots)| slots.iter().map(|one| (one.id, one.slot)));
+        let slots: Vec<_> = slots.collect();
         for (subscriber, slot) in &slots {
             self.disconnect(*subscriber, *slot);
         }
@@ -131,12 +177,45 @@ mod tests {
         let mut board = Switchboard::default();
         assert_eq!(board.connect(VIEWER, Slot(0), source(1)), None);
         assert_eq!(board.connect(VIEWER, Slot(0), source(1)), Some(source(1)));
-        assert_eq!(board.subscribers(source(1)), [(VIEWER, Slot(0))]);
+        assert_eq!(board.subscribers(source(1)).len(), 1);
+        assert!(board.subscribers(source(1))[0].is(VIEWER, Slot(0)));
         assert_eq!(board.connect(VIEWER, Slot(0), source(2)), Some(source(1)));
         assert!(!board.has_subscribers(source(1)));
         assert_eq!(board.source(VIEWER, Slot(0)), Some(source(2)));
         assert_eq!(board.disconnect(VIEWER, Slot(0)), Some(source(2)));
         assert!(!board.has_subscribers(source(2)));
+    }
+
+    #[test]
+    fn a_source_is_wanted_as_large_as_it_is_shown() {
+        let mut board = Switchboard::default();
+        let other = ConnectionId(8);
+        let view = |shown_px| View {
+            shown_px,
+            ..View::default()
+        };
+        assert_eq!(
+            board.set_view(VIEWER, Slot(0), view(90)),
+            None,
+            "of nothing"
+        );
+        board.connect(VIEWER, Slot(0), source(1));
+        board.connect(other, Slot(3), source(1));
+        assert_eq!(
+            board.set_view(VIEWER, Slot(0), view(90)),
+            None,
+            "the other's is 720"
+        );
+        assert_eq!(board.set_view(other, Slot(3), view(360)), Some(source(1)));
+        let demand = |subscribers, shown_px| Demand {
+            subscribers,
+            shown_px,
+        };
+        assert_eq!(board.demand(source(1)), demand(2, 360));
+        board.disconnect(other, Slot(3));
+        assert_eq!(board.demand(source(1)), demand(1, 90));
+        board.disconnect(VIEWER, Slot(0));
+        assert_eq!(board.demand(source(1)), demand(0, 0));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::demux::{ConnectionId, Demux};
 use super::handle::Error;
 use super::origin::Local;
 use super::socket::Socket;
-use super::switchboard::Switchboard;
+use super::switchboard::{Subscriber, Switchboard};
 use super::tcp::{self, Stream};
 
 /// Socket calls before timers and commands get their turn: up to a few thousand datagrams.
@@ -404,6 +404,9 @@ impl Worker {
                 peer.connection.set_view(slot, view, now);
                 self.touched.insert(id);
             }
+            if let Some(source) = self.switchboard.set_view(id, slot, view) {
+                self.tell_demand(source);
+            }
         }
         for (id, candidates) in wishes.candidates {
             if let Some(peer) = self.peers.get_mut(&id) {
@@ -426,9 +429,10 @@ impl Worker {
     }
 
     fn set_source(&mut self, id: ConnectionId, slot: Slot, source: Option<Source>, now: Instant) {
-        if !self.peers.contains_key(&id) {
+        let Some(peer) = self.peers.get(&id) else {
             return;
-        }
+        };
+        let view = peer.connection.view(slot);
         let layers = source.and_then(|source| self.layers(source, now));
         // Of a source that is gone nothing comes.
         let source = source.filter(|_| layers.is_some());
@@ -439,8 +443,9 @@ impl Worker {
         if before == source && source.is_some() {
             return;
         }
+        self.switchboard.set_view(id, slot, view);
         for changed in [before, source].into_iter().flatten() {
-            self.tell_count(changed);
+            self.tell_demand(changed);
         }
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.connection.set_source(slot, layers, now);
@@ -457,14 +462,14 @@ impl Worker {
         local.layers.get(&track).cloned()
     }
 
-    /// Tells a publisher how many get their track.
-    fn tell_count(&mut self, source: Source) {
-        let count = self.switchboard.subscribers(source).len();
+    /// Tells a publisher who gets their track.
+    fn tell_demand(&mut self, source: Source) {
+        let demand = self.switchboard.demand(source);
         let (publisher, track) = source;
         if let Some(peer) = self.peers.get_mut(&publisher) {
-            peer.sink.event(Event::Subscribers(track, count));
+            peer.sink.event(Event::Demand(track, demand));
         } else if let Some(local) = self.locals.get_mut(&publisher) {
-            local.origin.subscribers(track, count);
+            local.origin.subscribers(track, demand.subscribers);
         }
     }
 
@@ -642,7 +647,8 @@ impl Worker {
         now: Instant,
     ) {
         let mut nth = 0;
-        while let Some(&(id, slot)) = self.switchboard.subscribers(source).get(nth) {
+        while let Some(&Subscriber { id, slot, .. }) = self.switchboard.subscribers(source).get(nth)
+        {
             nth += 1;
             let (peers, outbox) = (&mut self.peers, &mut self.outbox);
             if let Some(peer) = peers.get_mut(&id) {
@@ -668,7 +674,7 @@ impl Worker {
             touched,
             ..
         } = self;
-        for &(id, slot) in switchboard.subscribers(source) {
+        for &Subscriber { id, slot, .. } in switchboard.subscribers(source) {
             if let Some(peer) = peers.get_mut(&id) {
                 peer.guard(id, |peer| each(peer, slot));
                 touched.insert(id);
@@ -722,7 +728,7 @@ impl Worker {
         }
         let left = self.switchboard.remove(id);
         for source in left.sources {
-            self.tell_count(source);
+            self.tell_demand(source);
         }
         for (subscriber, slot) in left.slots {
             if let Some(peer) = self.peers.get_mut(&subscriber) {

@@ -29,7 +29,7 @@ use crate::room::{
 };
 use crate::rtc::ConnectionId;
 use crate::rtc::core::verdict::Verdict;
-use crate::rtc::core::{TrackId, TrackInfo};
+use crate::rtc::core::{Demand, TrackId, TrackInfo};
 use crate::rtc::roster::Roster;
 use crate::rtc::session::Said;
 
@@ -86,7 +86,7 @@ impl OpenRoom {
         let connection = Connection {
             id: None,
             tracks: BTreeMap::new(),
-            players: BTreeMap::new(),
+            demands: BTreeMap::new(),
             routes,
         };
         state.connections.insert(session, connection);
@@ -211,11 +211,11 @@ impl OpenRoom {
         })
     }
 
-    /// So many play a track in real time now.
-    pub fn played(&self, session: Session, number: TrackNumber, count: usize) {
+    /// Who plays a track in real time now.
+    pub fn demanded(&self, session: Session, number: TrackNumber, demand: Demand) {
         let mut state = self.lock();
         if let Some(connection) = state.connections.get_mut(&session) {
-            connection.players.insert(number, count);
+            connection.demands.insert(number, demand);
             self.tell_roster(&state);
         }
     }

@@ -49,7 +49,7 @@ impl Publisher {
     }
 
     fn started(&mut self, info: TrackInfo) {
-        if info.layers > 1 || info.codec == Codec::Vp9 {
+        if info.layers > 1 || matches!(info.codec, Codec::Vp9 | Codec::Av1) {
             let forward = Forward::new(info.clock_rate, 0);
             self.layered.entry(info.id).or_insert(forward).want(Some(0));
         }
@@ -95,8 +95,8 @@ impl Sink for Publisher {
             Event::Layers(track, layers) => self.choose(track, &layers),
             Event::AudioLevel(track, _) if self.screens.contains(&track) => {}
             Event::AudioLevel(_, level) => self.room.tell(Command::Level { session, level }),
-            Event::Subscribers(track, count) => {
-                self.room.played(session, TrackNumber(track.0), count);
+            Event::Demand(track, demand) => {
+                self.room.demanded(session, TrackNumber(track.0), demand);
             }
             Event::LayerChosen(..) | Event::DataOpen(_) | Event::Data(_) | Event::DataUnsent(_) => {
             }

@@ -15,8 +15,8 @@ use crate::room::{
     BroadcastId, Participant, Presence, Room, Session, Stage, TrackNumber, TrackSource,
 };
 use crate::rtc::ConnectionId;
-use crate::rtc::core::TrackInfo;
-use crate::rtc::roster::{Entry, Roster, RosterTrack};
+use crate::rtc::core::{Demand, TrackInfo};
+use crate::rtc::roster::{self, Entry, Roster, RosterTrack};
 
 /// Where each track of one connection goes; empty while nothing is live.
 pub type Routes = Arc<BTreeMap<TrackNumber, Vec<Route>>>;
@@ -69,8 +69,8 @@ pub struct State {
 pub struct Connection {
     pub id: Option<ConnectionId>,
     pub tracks: BTreeMap<TrackNumber, TrackInfo>,
-    /// How many play each track in real time.
-    pub players: BTreeMap<TrackNumber, usize>,
+    /// Who plays each track in real time.
+    pub demands: BTreeMap<TrackNumber, Demand>,
     pub routes: watch::Sender<Routes>,
 }
 
@@ -83,6 +83,10 @@ impl State {
             let tracks = connection.and_then(|c| Some((c.id?, c)));
             let tracks = participant.tracks.iter().filter_map(|(number, track)| {
                 let (id, connection) = tracks?;
+                let played = connection.demands.get(number).copied().unwrap_or_default();
+                let composed_px = self.composed_px((session?, *number));
+                let is_small = composed_px.is_some_and(|px| px < SMALL_PX);
+                let shown_px = played.shown_px.max(composed_px.unwrap_or(0));
                 Some(RosterTrack {
                     number: *number,
                     source: track.source,
@@ -90,8 +94,8 @@ impl State {
                     muted: participant.is_muted(track),
                     is_withheld: participant.is_withheld(track.source),
                     connection: id,
-                    players: connection.players.get(number).copied().unwrap_or(0)
-                        + usize::from(self.is_small_in_program((session?, *number))),
+                    players: played.subscribers + usize::from(is_small),
+                    shown_px: roster::rounded_px(shown_px),
                 })
             });
             Entry {
@@ -117,11 +121,10 @@ impl State {
         }
     }
 
-    /// Whether the program has a track in so small a tile, or ready for one, that a lower layer
-    /// serves it.
-    fn is_small_in_program(&self, key: TrackKey) -> bool {
-        let composition = self.composition(Bus::Program);
-        composition.is_some_and(|of| of.input(key).is_some() && of.shown_px(key) < SMALL_PX)
+    /// The height of a track's picture where it is composed, or is ready to be (then 1).
+    fn composed_px(&self, key: TrackKey) -> Option<u32> {
+        let on = self.compositions().filter(|of| of.input(key).is_some());
+        on.map(|of| of.shown_px(key).max(1)).max()
     }
 
     pub fn composition(&self, bus: Bus) -> Option<&Composition> {

@@ -1,9 +1,9 @@
-// SVC: VP9 and AV1 come in spatial layers of one source, and each subscriber gets those that its size is
-// worth; so does the program.
+// A camera comes in layers: each subscriber gets what its size is worth, of SVC (spatial layers of one
+// source, VP9 and AV1) as of simulcast; so does the program; and what nobody shows is not sent.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { browser, open, publishClock, serve, speak, until, untilMoving, untilShow } from "./harness.mjs";
+import { browser, keepConnections, open, publishClock, serve, speak, until, untilMoving, untilShow } from "./harness.mjs";
 
 const CAMERA = ["--use-fake-device-for-media-stream=fps=10"];
 
@@ -44,4 +44,38 @@ for (const codec of ["vp9", "av1"]) test(`each gets the spatial layers of ${code
   await untilShow(watcher, "playing");
   await untilMoving(watcher);
   assert.deepEqual([...ann.complaints, ...bob.complaints, ...watcher.complaints], []);
+});
+
+/** The layers that a page encodes of its camera. */
+function sent(page) {
+  return page.evaluate(() => {
+    const all = window.connections.flatMap((connection) => connection.getSenders());
+    const layered = all.map((sender) => sender.getParameters().encodings).find((encodings) => encodings.length > 1);
+    return layered?.filter(({ active }) => active).map(({ rid }) => rid).join("");
+  });
+}
+
+test("no layer is sent that is larger than anybody shows it", { timeout: 180_000 }, async (t) => {
+  const { base } = await serve(t);
+  const context = await browser(t, { args: CAMERA });
+  await context.addInitScript(keepConnections);
+  const ann = await publishClock(context, base, "demo", "&name=ann&identity=ann");
+  const bob = await speak(context, base, "demo", "bob");
+  await until(async () => (await tile(bob)).frames > 0);
+  // The program would show her large.
+  const room = `${base}/api/v1/rooms/demo`;
+  const { items } = await (await fetch(`${room}/participants`)).json();
+  const { id } = items.find(({ identity }) => identity === "ann");
+  const left = await fetch(`${room}/participants/${id}`, {
+    method: "PATCH", headers: { "content-type": "application/json" }, body: JSON.stringify({ on_stage: false }),
+  });
+  assert.equal(left.status, 200);
+
+  await show(bob, 100, 180);
+  await until(async () => (await sent(ann)) === "q", { timeout: 30_000 });
+  t.diagnostic(`360 lines after ${await show(bob, 300, 360)} ms, 720 after ${await show(bob, 700, 720)} ms`);
+  assert.equal(await sent(ann), "qhf");
+  await show(bob, 300, 360);
+  await until(async () => (await sent(ann)) === "qh", { timeout: 30_000 });
+  assert.deepEqual([...ann.complaints, ...bob.complaints], []);
 });

@@ -11,6 +11,7 @@ import { clockTime } from "../ui/time";
 import { Meter } from "./meter";
 import { Chat } from "./chat";
 import { Direct } from "./direct";
+import { Lately, STAYS_MS } from "./layers";
 import { ScreenPlace, addTracks, chosenCodec, replaceTracks, sendLayers } from "./send";
 import { bitrateText, sent, type Stat } from "./sent";
 import { SourceError, devices, openCamera } from "./source";
@@ -39,6 +40,8 @@ let screen: MediaStream | null = null;
 let session: Session | null = null;
 let lastReport: Stat[] = [];
 let wakeLock: WakeLockSentinel | null = null;
+const lately = new Lately();
+let choosesAgain: number | undefined;
 
 const publisher = new Publisher({
   get endpoint() {
@@ -130,11 +133,15 @@ function showRoom(room: Session): void {
   void chooseLayers();
 }
 
-/** Small pictures are encoded only while somebody plays this one. */
+/** Pictures are encoded as large as somebody shows this one, and small ones while somebody plays it. */
 async function chooseLayers(): Promise<void> {
   const own = session?.members.find((member) => member.self);
   const camera = own?.tracks.find((track) => track.source === "camera");
-  if (publisher.pc && camera) await sendLayers(publisher.pc, chosenCodec(location.search), camera.players > 0);
+  if (!publisher.pc || !camera) return;
+  const height = lately.of(camera.height, performance.now());
+  clearTimeout(choosesAgain);
+  if (height > camera.height) choosesAgain = window.setTimeout(() => void chooseLayers(), STAYS_MS);
+  await sendLayers(publisher.pc, chosenCodec(location.search), { players: camera.players, height });
 }
 
 async function startSharing(): Promise<void> {

@@ -1,5 +1,7 @@
 // How tracks are sent: codec, bitrate, and what to give up first on a narrow path.
 
+import { LAYERS, type Demand, type Layer, scaleOf, useful } from "./layers";
+
 /** Good 720p30, and what an uplink of today carries. */
 const VIDEO_MAX_BPS = 2_800_000;
 /** Of three speakers it still fits a path of 300 kbit/s. */
@@ -7,15 +9,7 @@ const AUDIO_MAX_BPS = 64_000;
 const SCREEN_MAX_BPS = 2_500_000;
 
 /** Simulcast: the whole picture, and smaller ones for small tiles and narrow networks. */
-const LAYERS: RTCRtpEncodingParameters[] = [
-  { rid: "q", scaleResolutionDownBy: 4, maxBitrate: 120_000, active: false },
-  { rid: "h", scaleResolutionDownBy: 2, maxBitrate: 500_000, active: false },
-  { rid: "f", maxBitrate: VIDEO_MAX_BPS },
-];
-
-/** SVC of VP9 and AV1: the same three pictures of one encoder, each on top of the smaller one. */
-const SPATIAL_LAYERS = "L3T1_KEY";
-const ONE_LAYER = "L1T1";
+const MAX_BPS: Record<Layer, number> = { q: 120_000, h: 500_000, f: VIDEO_MAX_BPS };
 
 /** By which the packets of AV1 say where they stand (the AV1 RTP specification, appendix A). */
 const DEPENDENCY_DESCRIPTOR = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
@@ -76,8 +70,8 @@ export async function addTracks(pc: RTCPeerConnection, stream: MediaStream, want
 
 function encodings(codec: VideoCodec): Encoding[] {
   return isScalable(codec)
-    ? [{ maxBitrate: VIDEO_MAX_BPS, scalabilityMode: ONE_LAYER }]
-    : LAYERS.map((layer) => ({ ...layer }));
+    ? [{ maxBitrate: VIDEO_MAX_BPS, ...scalable(["f"]) }]
+    : LAYERS.map((rid) => ({ rid, scaleResolutionDownBy: scaleOf(rid), maxBitrate: MAX_BPS[rid], active: rid === "f" }));
 }
 
 /** Sends spatial layers of one encoder: three encoders at once would be too much for most devices. */
@@ -102,23 +96,32 @@ function offerDescriptor(transceiver: Extensible): void {
 /** W3C's "Scalable Video Coding (SVC) Extension for WebRTC", which not every browser knows. */
 type Encoding = RTCRtpEncodingParameters & { scalabilityMode?: string };
 
-/** Sends the smaller layers of the camera, or saves the work while nobody plays them. */
-export async function sendLayers(pc: RTCPeerConnection, wanted: VideoCodec, all: boolean): Promise<void> {
+/** Sends the layers of the camera that somebody has use of, and saves the work for the others. */
+export async function sendLayers(pc: RTCPeerConnection, codec: VideoCodec, demand: Demand): Promise<void> {
   const sender = senderOf(pc, "video");
   if (!sender) return;
+  // Of an unknown height all may be of use.
+  const layers = useful(sender.track?.getSettings().height ?? 0, demand);
   const parameters = sender.getParameters();
-  const encodings: Encoding[] = parameters.encodings ?? [];
-  const small = encodings.filter(({ rid }) => rid === "q" || rid === "h");
   const told = parameters.headerExtensions.some(({ uri }) => uri === DEPENDENCY_DESCRIPTOR);
-  // Layers that nobody can tell apart would only cost.
-  const scalable = wanted === "vp9" || (wanted === "av1" && told) ? encodings : [];
-  const mode = all ? SPATIAL_LAYERS : ONE_LAYER;
-  if (small.every(({ active }) => active === all) && scalable.every((layers) => layers.scalabilityMode === mode)) return;
-  for (const encoding of small) encoding.active = all;
-  for (const encoding of scalable) encoding.scalabilityMode = mode;
+  let changed = false;
+  for (const encoding of (parameters.encodings ?? []) as Encoding[]) {
+    const wanted = !isScalable(codec) ? { active: layers.includes(encoding.rid as Layer) }
+      // Layers that nobody can tell apart would only cost.
+      : codec === "av1" && !told ? {} : scalable(layers);
+    changed ||= Object.entries(wanted).some(([name, value]) => encoding[name as keyof Encoding] !== value);
+    Object.assign(encoding, wanted);
+  }
+  if (!changed) return;
   await sender.setParameters(parameters).catch(() => {
     // The connection is just being closed, or the browser knows no such layers.
   });
+}
+
+/** SVC: the same pictures of one encoder, each on top of the smaller one. */
+function scalable(layers: Layer[]): Encoding {
+  const mode = layers.length > 1 ? `L${layers.length}T1_KEY` : "L1T1";
+  return { scalabilityMode: mode, scaleResolutionDownBy: scaleOf(layers.at(-1) ?? "f") };
 }
 
 /** The camera's or the microphone's: a shared screen comes after them. */

@@ -3,7 +3,7 @@ import type { Member, MemberTrack } from "../sdk/session";
 import { initials, mutedNote, tiles } from "./stage";
 
 const track = (source: MemberTrack["source"], more: Partial<MemberTrack> = {}): MemberTrack =>
-  ({ source, muted: false, paused: false, players: 0, mid: "0", media: null, ...more });
+  ({ source, muted: false, paused: false, players: 0, height: 0, mid: "0", media: null, ...more });
 
 const member = (id: string, tracks: MemberTrack[], more: Partial<Member> = {}): Member =>
   ({ id, name: id, role: "speaker", self: false, publishing: true, away: false, on_stage: true, muted: [], speaking: false, tracks, ...more });

@@ -3,13 +3,13 @@ import { members, type ToldMember } from "./session";
 
 const ann: ToldMember = {
   id: "a", name: "Ann", role: "host", publishing: true, away: false, on_stage: true, muted: [],
-  tracks: [{ source: "camera", muted: false, players: 1, mid: null }],
+  tracks: [{ source: "camera", muted: false, players: 1, height: 0, mid: null }],
 };
 const bob: ToldMember = {
   id: "b", name: "Bob", role: "speaker", publishing: true, away: false, on_stage: true, muted: [],
   tracks: [
-    { source: "microphone", muted: true, players: 1, mid: "0" },
-    { source: "camera", muted: false, players: 1, mid: "1" },
+    { source: "microphone", muted: true, players: 1, height: 0, mid: "0" },
+    { source: "camera", muted: false, players: 1, height: 0, mid: "1" },
   ],
 };
 

@@ -16,6 +16,8 @@ export interface MemberTrack {
   paused: boolean;
   /** How many play it; lower layers are of use only then. */
   players: number;
+  /** The greatest height at which anybody shows it, the program too, rounded up; 0 while nobody does. */
+  height: number;
   /** Names the track to {@link Session.show}; `null` for one's own. */
   mid: string | null;
   /** To be played; `null` until it is connected, and for one's own. */
@@ -85,7 +87,7 @@ export interface ToldMember {
   away: boolean;
   on_stage: boolean;
   muted: TrackSource[];
-  tracks: { source: TrackSource; muted: boolean; players: number; mid: string | null }[];
+  tracks: { source: TrackSource; muted: boolean; players: number; height: number; mid: string | null }[];
 }
 
 /** A path that is "disconnected" this long is looked for anew; browsers wait longer by themselves. */

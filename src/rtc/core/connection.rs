@@ -247,6 +247,11 @@ impl Connection {
         self.drain(now);
     }
 
+    /// How the subscriber shows what comes in the slot.
+    pub fn view(&self, slot: Slot) -> View {
+        self.sender.view(slot)
+    }
+
     /// The layer whose key frame a slot waits for.
     pub fn awaits_key_frame(&self, slot: Slot) -> Option<u8> {
         self.sender.awaits_key_frame(slot)

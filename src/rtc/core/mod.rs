@@ -20,5 +20,5 @@ pub mod turn;
 pub mod verdict;
 
 pub use sink::{
-    CloseReason, Event, LayerInfo, ReceivedRtp, SenderReport, Sink, TrackId, TrackInfo,
+    CloseReason, Demand, Event, LayerInfo, ReceivedRtp, SenderReport, Sink, TrackId, TrackInfo,
 };

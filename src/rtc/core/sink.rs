@@ -97,6 +97,14 @@ pub struct LayerInfo {
     pub running: bool,
 }
 
+/// What a track's subscribers make of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Demand {
+    pub subscribers: usize,
+    /// The greatest height at which one of them shows it, in device pixels.
+    pub shown_px: u32,
+}
+
 /// What ties a track's RTP timestamps to the publisher's wall clock (RFC 3550 §6.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SenderReport {
@@ -137,8 +145,8 @@ pub enum Event {
     /// The loudest level of an audio track in the last tenth of a second, in -dBov (RFC 6464):
     /// 0 is full scale, 127 is silence.
     AudioLevel(TrackId, u8),
-    /// How many get a track that the peer sends.
-    Subscribers(TrackId, usize),
+    /// Who gets a track that the peer sends.
+    Demand(TrackId, Demand),
     /// What we send in a slot: this layer of its source, or nothing, for it does not fit.
     LayerChosen(Slot, Option<u8>),
     /// Whether messages beside the media may be sent.

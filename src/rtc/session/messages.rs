@@ -154,6 +154,9 @@ pub struct TrackView {
     pub muted: bool,
     /// How many play it: layers for small pictures are of use only then.
     pub players: usize,
+    /// The greatest height at which anybody shows it, the program too, rounded up; layers that are
+    /// higher are of no use. 0 while nobody does.
+    pub height: u32,
     /// The section of the offer that brings it; `null` for one's own, and until it is offered.
     pub mid: Option<String>,
 }
@@ -184,6 +187,7 @@ impl ServerMessage {
                     source: track.source,
                     muted: track.muted,
                     players: track.players,
+                    height: track.shown_px,
                     mid: mid(&track.name(entry.id)),
                 })
                 .collect(),

@@ -165,6 +165,11 @@ impl Sender {
         }
     }
 
+    pub fn view(&self, slot: Slot) -> View {
+        let track = self.tracks.get(usize::from(slot.0));
+        track.map(|track| track.view).unwrap_or_default()
+    }
+
     /// The source's clock, as its publisher reported it.
     pub fn on_source_report(&mut self, slot: Slot, report: SenderReport) {
         if let Some(track) = self.tracks.get_mut(usize::from(slot.0))
