@@ -59,11 +59,14 @@ pub struct RosterTrack {
 }
 
 /// The next of some usual heights, so that a window that is drawn larger is not news to everybody at
-/// each pixel.
+/// each pixel. No camera is larger than the last.
 pub fn rounded_px(height_px: u32) -> u32 {
-    const USUAL_PX: [u32; 10] = [0, 100, 150, 200, 300, 400, 600, 800, 1200, 2400];
+    const LARGEST_PX: u32 = 2400;
+    const USUAL_PX: [u32; 9] = [0, 100, 150, 200, 300, 400, 600, 800, 1200];
     let mut usual = USUAL_PX.into_iter();
-    usual.find(|usual| *usual >= height_px).unwrap_or(height_px)
+    usual
+        .find(|usual| *usual >= height_px)
+        .unwrap_or(LARGEST_PX)
 }
 
 impl RosterTrack {

@@ -15,6 +15,8 @@ use super::demux::ConnectionId;
 pub struct Switchboard {
     subscribers: BTreeMap<Source, Vec<Subscriber>>,
     sources: BTreeMap<(ConnectionId, Slot), Source>,
+    /// What the publishers of those that have subscribers know of them.
+    told: BTreeMap<Source, Demand>,
     /// By source and layer; all layers of SVC are under its lowest.
     recent: BTreeMap<(Source, u8), Recent>,
 }
@@ -88,27 +90,30 @@ impl Switchboard {
         self.subscribers.get(&source).map_or(&[], Vec::as_slice)
     }
 
-    /// How large the slot's source is shown from now on; the source, where that changes what all of
-    /// its subscribers make of it.
+    /// How large the slot's source is shown from now on; the source, where its publisher was told of
+    /// nothing so large. That it is less is told later: who goes to and fro is no news to all.
     pub fn set_view(&mut self, id: ConnectionId, slot: Slot, view: View) -> Option<Source> {
         let source = self.source(id, slot)?;
-        let before = self.demand(source);
         let subscribers = self.subscribers.get_mut(&source)?;
         let subscriber = subscribers.iter_mut().find(|one| one.is(id, slot))?;
         subscriber.shown_px = view.shown_px;
-        (self.demand(source) != before).then_some(source)
+        let told_px = self.told.get(&source).map_or(0, |told| told.shown_px);
+        (view.shown_px > told_px).then_some(source)
     }
 
-    pub fn demand(&self, source: Source) -> Demand {
+    /// What a publisher is to be told of a track's subscribers; `None` when it knows.
+    pub fn news(&mut self, source: Source) -> Option<Demand> {
         let subscribers = self.subscribers(source);
-        Demand {
+        let shown_px = subscribers.iter().map(|one| one.shown_px).max();
+        let demand = Demand {
             subscribers: subscribers.len(),
-            shown_px: subscribers
-                .iter()
-                .map(|one| one.shown_px)
-                .max()
-                .unwrap_or(0),
-        }
+            shown_px: shown_px.unwrap_or(0),
+        };
+        let before = match demand.subscribers {
+            0 => self.told.remove(&source),
+            _ => self.told.insert(source, demand),
+        };
+        (before.unwrap_or_default() != demand).then_some(demand)
     }
 
     pub fn has_subscribers(&self, source: Source) -> bool {
@@ -123,6 +128,7 @@ impl Switchboard {
         for (subscriber, slot) in &slots {
             self.disconnect(*subscriber, *slot);
         }
+        self.told.retain(|source, _| source.0 != id);
         let own = (id, Slot(0))..=(id, Slot(u16::MAX));
         let own: Vec<_> = self.sources.range(own).map(|(key, _)| *key).collect();
         let sources = own.into_iter();
@@ -187,35 +193,37 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_wanted_as_large_as_it_is_shown() {
+    fn a_publisher_is_told_how_large_it_is_shown() {
         let mut board = Switchboard::default();
         let other = ConnectionId(8);
         let view = |shown_px| View {
             shown_px,
             ..View::default()
         };
-        assert_eq!(
-            board.set_view(VIEWER, Slot(0), view(90)),
-            None,
-            "of nothing"
-        );
+        let demand = |subscribers, shown_px| {
+            Some(Demand {
+                subscribers,
+                shown_px,
+            })
+        };
+        assert_eq!(board.set_view(VIEWER, Slot(0), view(90)), None);
+        assert_eq!(board.news(source(1)), None);
         board.connect(VIEWER, Slot(0), source(1));
         board.connect(other, Slot(3), source(1));
-        assert_eq!(
-            board.set_view(VIEWER, Slot(0), view(90)),
-            None,
-            "the other's is 720"
-        );
-        assert_eq!(board.set_view(other, Slot(3), view(360)), Some(source(1)));
-        let demand = |subscribers, shown_px| Demand {
-            subscribers,
-            shown_px,
-        };
-        assert_eq!(board.demand(source(1)), demand(2, 360));
-        board.disconnect(other, Slot(3));
-        assert_eq!(board.demand(source(1)), demand(1, 90));
+        assert_eq!(board.news(source(1)), demand(2, 720));
+        assert_eq!(board.set_view(VIEWER, Slot(0), view(90)), None);
+        assert_eq!(board.news(source(1)), None, "the other's is larger");
+        assert_eq!(board.set_view(other, Slot(3), view(360)), None, "later");
+        assert_eq!(board.news(source(1)), demand(2, 360));
+        let larger = board.set_view(VIEWER, Slot(0), view(361));
+        assert_eq!(larger, Some(source(1)), "at once");
+        assert_eq!(board.news(source(1)), demand(2, 361));
         board.disconnect(VIEWER, Slot(0));
-        assert_eq!(board.demand(source(1)), demand(0, 0));
+        assert_eq!(board.news(source(1)), demand(1, 360));
+        board.disconnect(other, Slot(3));
+        assert_eq!(board.news(source(1)), demand(0, 0));
+        assert_eq!(board.news(source(1)), None);
+        assert!(board.told.is_empty());
     }
 
     #[test]
@@ -223,9 +231,11 @@ mod tests {
         let mut board = Switchboard::default();
         board.connect(VIEWER, Slot(0), source(1));
         board.connect(ConnectionId(1), Slot(3), source(2));
+        assert!(board.news(source(1)).is_some());
         let left = board.remove(ConnectionId(1));
         assert_eq!(left.slots, [(VIEWER, Slot(0))]);
         assert_eq!(left.sources, [source(2)]);
         assert!(board.sources.is_empty() && board.subscribers.is_empty());
+        assert!(board.told.is_empty());
     }
 }

@@ -462,9 +462,11 @@ impl Worker {
         local.layers.get(&track).cloned()
     }
 
-    /// Tells a publisher who gets their track.
+    /// Tells a publisher who gets their track, where that is news.
     fn tell_demand(&mut self, source: Source) {
-        let demand = self.switchboard.demand(source);
+        let Some(demand) = self.switchboard.news(source) else {
+            return;
+        };
         let (publisher, track) = source;
         if let Some(peer) = self.peers.get_mut(&publisher) {
             peer.sink.event(Event::Demand(track, demand));
@@ -570,6 +572,7 @@ impl Worker {
             self.each_subscriber(source, |peer, slot| {
                 peer.connection.set_layers(slot, &layers, now);
             });
+            self.tell_demand(source);
         }
         for (source, report) in round.reports.drain(..) {
             self.each_subscriber(source, |peer, slot| {
