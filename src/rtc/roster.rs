@@ -54,7 +54,8 @@ pub struct RosterTrack {
     pub connection: ConnectionId,
     /// How many play it.
     pub players: usize,
-    /// The greatest height at which one of them, or the program, shows it, [rounded](rounded_px).
+    /// The greatest height at which one of them, or the program, shows it, [rounded](rounded_px); 0
+    /// of sound.
     pub shown_px: u32,
 }
 

@@ -12,7 +12,7 @@ use super::preview::Preview;
 use crate::hls::Live;
 use crate::program::{Feed, InputId};
 use crate::room::{
-    BroadcastId, Participant, Presence, Room, Session, Stage, TrackNumber, TrackSource,
+    BroadcastId, MediaKind, Participant, Presence, Room, Session, Stage, TrackNumber, TrackSource,
 };
 use crate::rtc::ConnectionId;
 use crate::rtc::core::{Demand, TrackInfo};
@@ -83,14 +83,18 @@ impl State {
             let tracks = connection.and_then(|c| Some((c.id?, c)));
             let tracks = participant.tracks.iter().filter_map(|(number, track)| {
                 let (id, connection) = tracks?;
+                let info = connection.tracks.get(number)?;
                 let played = connection.demands.get(number).copied().unwrap_or_default();
                 let composed_px = self.composed_px((session?, *number));
                 let is_small = composed_px.is_some_and(|px| px < SMALL_PX);
-                let shown_px = played.shown_px.max(composed_px.unwrap_or(0));
+                let shown_px = match info.kind {
+                    MediaKind::Video => played.shown_px.max(composed_px.unwrap_or(0)),
+                    MediaKind::Audio => 0,
+                };
                 Some(RosterTrack {
                     number: *number,
                     source: track.source,
-                    info: connection.tracks.get(number)?.clone(),
+                    info: info.clone(),
                     muted: participant.is_muted(track),
                     is_withheld: participant.is_withheld(track.source),
                     connection: id,

@@ -21,13 +21,10 @@ const MAX_TEMPLATES: usize = 64;
 /// A descriptor of no more than this says nothing of structure (A.8.1).
 const MANDATORY_LEN: usize = 3;
 
-/// The templates of one source, as its last key frame gave them.
+/// The templates of one source, as its last key frame gave them, with the number of the packet that
+/// brought them.
 #[derive(Debug, Default)]
-pub struct Templates {
-    known: Option<Structure>,
-    /// The number of the packet that brought them.
-    since: u64,
-}
+pub struct Templates(Option<(u64, Structure)>);
 
 impl Templates {
     /// Where a packet stands, and the structure that it brings. `None` for nonsense, and for a
@@ -35,11 +32,12 @@ impl Templates {
     pub fn place(&mut self, descriptor: &[u8], sequence: u64) -> Option<Spatial> {
         let descriptor = Descriptor::read(descriptor).ok()?;
         if let Some(structure) = descriptor.structure
-            && (self.known.is_none() || sequence > self.since)
+            && self.0.as_ref().is_none_or(|(since, _)| sequence > *since)
         {
-            (self.known, self.since) = (Some(structure), sequence);
+            self.0 = Some((sequence, structure));
         }
-        let id = self.known.as_ref()?.spatial_id(descriptor.template_id)?;
+        let (_, structure) = self.0.as_ref()?;
+        let id = structure.spatial_id(descriptor.template_id)?;
         Some(Spatial {
             id,
             starts_picture: descriptor.starts_frame && id == 0,
@@ -50,7 +48,7 @@ impl Templates {
     /// The heights of the spatial layers in pixels, the smallest first, where the last structure
     /// has them.
     pub fn heights_px(&self) -> impl Iterator<Item = u16> {
-        let heights = self.known.iter().map(|structure| &structure.heights_px);
+        let heights = self.0.iter().map(|(_, structure)| &structure.heights_px);
         heights.flatten().copied()
     }
 }

@@ -1,8 +1,8 @@
 //! Receiving: decrypted packets become a track's packets, losses are asked for again, and the
 //! sender is told how its packets arrive.
 //!
-//! Read [`rtp`] (one header), [`payload`], [`sps`], [`vp9`] and [`dependency`] (one payload), [`sequence`],
-//! [`nack`], [`rtx`], then [`stream`] (one source) and [`spatial`] (its layers), [`tracks`] (which
+//! Read [`rtp`] (one header), [`payload`], [`sps`] and [`vp9`] (one payload), [`dependency`] (what
+//! AV1 has before it), [`sequence`], [`nack`], [`rtx`], then [`stream`] (one source) and [`spatial`] (its layers), [`tracks`] (which
 //! source is whose), [`twcc`], [`reception`] and [`rate`] (what is told and measured), and
 //! [`receiver`], which composes them.
 

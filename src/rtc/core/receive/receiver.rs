@@ -168,13 +168,16 @@ impl Receiver {
         if let Some(spatial) = content.spatial {
             stream.spatial.on_packet(spatial.id, payload.len(), now);
         }
-        if content.starts_key_frame {
-            let height_px = &mut stream.height_px;
-            let of_vp9 = (codec.codec == Codec::Vp9).then(|| vp9::heights_px(payload));
-            let heights_px = of_vp9.into_iter().flatten();
-            let heights_px = heights_px.chain(stream.templates.heights_px());
-            let heights_px = heights_px.inspect(|each_px| *height_px = *each_px);
-            stream.spatial.set_heights(heights_px);
+        let spatial = &mut stream.spatial;
+        let largest_px = match codec.codec {
+            Codec::Vp9 if content.starts_key_frame => spatial.set_heights(vp9::heights_px(payload)),
+            Codec::Av1 if content.starts_key_frame => {
+                spatial.set_heights(stream.templates.heights_px())
+            }
+            _ => None,
+        };
+        if let Some(largest_px) = largest_px {
+            stream.height_px = largest_px;
         }
         if track.streams.len() > 1 {
             // Subscribers choose among the rids.

@@ -41,8 +41,9 @@ impl SpatialLayers {
         }
     }
 
-    /// What the publisher says it sends from now on; nothing where it says nothing.
-    pub fn set_heights(&mut self, heights_px: impl Iterator<Item = u16>) {
+    /// What the publisher says it sends from now on, and the largest of it; nothing where it says
+    /// nothing.
+    pub fn set_heights(&mut self, heights_px: impl Iterator<Item = u16>) -> Option<u16> {
         let mut count = 0;
         for height_px in heights_px.take(MAX_LAYERS) {
             if self.0.len() <= count {
@@ -53,9 +54,11 @@ impl SpatialLayers {
             }
             count += 1;
         }
-        if count > 0 {
-            self.0.truncate(count);
+        if count == 0 {
+            return None;
         }
+        self.0.truncate(count);
+        self.0.last().map(|layer| layer.height_px)
     }
 
     /// Each with what it takes together with those below, for none is of use without them.
@@ -90,7 +93,8 @@ mod tests {
     #[test]
     fn each_costs_what_is_below_it_too() {
         let (mut layers, start) = (SpatialLayers::default(), Instant::now());
-        layers.set_heights([180, 360, 720].into_iter());
+        let largest_px = layers.set_heights([180, 360, 720].into_iter());
+        assert_eq!(largest_px, Some(720));
         let second = |layers: &mut SpatialLayers, from: Instant, count: u8| {
             for tenth in 0..10 {
                 for id in 0..count {
