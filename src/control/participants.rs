@@ -53,6 +53,8 @@ pub struct SentView {
     pub codec: Option<Codec>,
     /// Of simulcast, from 0; `null` while nothing is sent.
     pub layer: Option<u8>,
+    /// Frames of temporal layers above this one do not fit the path now; `null` where all do.
+    pub temporal_layer: Option<u8>,
     /// It does not fit the path now.
     pub paused: bool,
     pub packets: u64,

@@ -119,6 +119,7 @@ fn sent(slot: SlotStats) -> SentView {
         codec: slot.codec,
         mid: slot.mid,
         layer: slot.layer,
+        temporal_layer: slot.temporal_layer,
         paused: slot.is_paused,
         packets: slot.packets,
         bytes: slot.bytes,

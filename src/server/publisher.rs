@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::open_room::OpenRoom;
 use super::room_state::{Route, Routes};
 use crate::room::{Codec, Command, Session, TrackNumber};
-use crate::rtc::core::send::forward::{Forward, Rewritten, rewrite_payload};
+use crate::rtc::core::send::forward::{Forward, Rewritten, Target, rewrite_payload};
 use crate::rtc::core::{
     CloseReason, Event, LayerInfo, ReceivedRtp, SenderReport, Sink, TrackId, TrackInfo,
 };
@@ -51,7 +51,10 @@ impl Publisher {
     fn started(&mut self, info: TrackInfo) {
         if info.layers > 1 || matches!(info.codec, Codec::Vp9 | Codec::Av1) {
             let forward = Forward::new(info.clock_rate, 0);
-            self.layered.entry(info.id).or_insert(forward).want(Some(0));
+            self.layered
+                .entry(info.id)
+                .or_insert(forward)
+                .want(Some(Target::whole(0)));
         }
         if info.is_screen {
             self.screens.insert(info.id);
@@ -68,7 +71,7 @@ impl Publisher {
         let Some(layer) = nearest(layers, shown_px.unwrap_or(0)) else {
             return;
         };
-        forward.want(Some(layer));
+        forward.want(Some(Target::whole(layer)));
         if forward.awaits_key_frame().is_some() {
             self.room
                 .request_key_frame_of(self.session, TrackNumber(track.0));
@@ -170,6 +173,7 @@ mod tests {
         let layer = |height_px, running| LayerInfo {
             height_px,
             bitrate_bps: 1,
+            thinner_bps: Default::default(),
             running,
         };
         let layers = [layer(720, true), layer(180, true), layer(360, true)];

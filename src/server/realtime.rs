@@ -77,6 +77,7 @@ impl Realtime {
         let running = |height_px: u32, bitrate_bps: u32| LayerInfo {
             height_px: height_px as u16,
             bitrate_bps: u64::from(bitrate_bps),
+            thinner_bps: Default::default(),
             running: true,
         };
         let of_video = video.iter().map(|v| running(v.height_px, v.bitrate_bps));

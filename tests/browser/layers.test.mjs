@@ -1,9 +1,13 @@
 // A camera comes in layers: each subscriber gets what its size is worth, of SVC (spatial layers of one
-// source, VP9 and AV1) as of simulcast; so does the program; and what nobody shows is not sent.
+// source, VP9 and AV1) as of simulcast; so does the program; and what nobody shows is not sent. Where not
+// even the smallest layer fits, a part of its frames does (temporal layers).
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { browser, keepConnections, open, publishClock, serve, speak, until, untilMoving, untilShow } from "./harness.mjs";
+import {
+  browser, freePort, keepConnections, open, publishClock, serve, speak, until, untilMoving, untilShow,
+} from "./harness.mjs";
+import { shaper, throughShaper } from "./shaper.mjs";
 
 const CAMERA = ["--use-fake-device-for-media-stream=fps=10"];
 
@@ -77,5 +81,45 @@ test("no layer is sent that is larger than anybody shows it", { timeout: 180_000
   assert.equal(await sent(ann), "qhf");
   await show(bob, 300, 360);
   await until(async () => (await sent(ann)) === "qh", { timeout: 30_000 });
+  assert.deepEqual([...ann.complaints, ...bob.complaints], []);
+});
+
+/** Sound, and not all of the smallest picture. */
+const NARROW = { bps: 160_000 };
+
+for (const codec of ["h264", "vp8"]) test(`a path too narrow for all frames of ${codec} gets some`, { timeout: 180_000 }, async (t) => {
+  const port = await freePort();
+  const { base } = await serve(t, { rtc: `127.0.0.1:${port}`, env: { AMPHI_RTC_TURN: "false" } });
+  const path = await shaper(t, port);
+  const near = await browser(t, { args: CAMERA });
+  const far = await browser(t, { args: CAMERA });
+  await far.addInitScript(throughShaper, { server: port, shaper: path.port });
+  const ann = await publishClock(near, base, "demo", `&name=ann&identity=ann&codec=${codec}`);
+  const bob = await speak(far, base, "demo", "bob");
+  await until(async () => (await tile(bob)).frames > 0);
+  const participants = `${base}/api/v1/rooms/demo/participants`;
+  const { items } = await (await fetch(participants)).json();
+  const { id } = items.find(({ name }) => name === "bob");
+  const picture = async () => {
+    const { connections } = await (await fetch(`${participants}/${id}`)).json();
+    const { sent } = connections.find(({ purpose }) => purpose === "subscribe");
+    return sent.find(({ kind }) => kind === "video");
+  };
+  let seen;
+  /** Waits for such a picture, and that it moves. */
+  const arrives = async (is) => {
+    await until(async () => !(seen = await picture()).paused && is(seen), { timeout: 60_000 })
+      .catch((error) => { throw new Error(`${error.message}: ${JSON.stringify(seen)}`); });
+    const { frames } = await tile(bob);
+    await until(async () => (await tile(bob)).frames > frames + 3);
+  };
+
+  path.shape({}, NARROW);
+  const narrowed = Date.now();
+  await arrives(({ layer, temporal_layer }) => layer === 0 && temporal_layer !== null);
+  const widened = Date.now();
+  path.shape({}, {});
+  await arrives(({ temporal_layer }) => temporal_layer === null);
+  t.diagnostic(`fewer frames after ${widened - narrowed} ms, all of them again after ${Date.now() - widened} ms`);
   assert.deepEqual([...ann.complaints, ...bob.complaints], []);
 });

@@ -11,7 +11,7 @@ const SCREEN_MAX_BPS = 2_500_000;
 /** Simulcast: the whole picture, and smaller ones for small tiles and narrow networks. */
 const MAX_BPS: Record<Layer, number> = { q: 120_000, h: 500_000, f: VIDEO_MAX_BPS };
 
-/** By which the packets of AV1 say where they stand (the AV1 RTP specification, appendix A). */
+/** By which the packets of AV1 and H.264 say of which layer they are (the AV1 RTP specification, appendix A). */
 const DEPENDENCY_DESCRIPTOR = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 
 export type VideoCodec = "h264" | "vp8" | "vp9" | "av1";
@@ -55,7 +55,7 @@ export async function addTracks(pc: RTCPeerConnection, stream: MediaStream, want
     track.contentHint = "motion";
     const codecs = RTCRtpSender.getCapabilities?.("video")?.codecs;
     if (codecs) transceiver.setCodecPreferences?.(ordered(codecs, wanted));
-    if (wanted === "av1") offerDescriptor(transceiver);
+    if (wanted === "av1" || wanted === "h264") offerDescriptor(transceiver);
     // Chromium else begins with a quarter of the picture and takes 8 s to grow, however wide the path.
     await prefer(transceiver.sender, "maintain-resolution");
     const settle = () => {
@@ -71,7 +71,10 @@ export async function addTracks(pc: RTCPeerConnection, stream: MediaStream, want
 function encodings(codec: VideoCodec): Encoding[] {
   return isScalable(codec)
     ? [{ maxBitrate: VIDEO_MAX_BPS, ...scalable(["f"]) }]
-    : LAYERS.map((rid) => ({ rid, scaleResolutionDownBy: scaleOf(rid), maxBitrate: MAX_BPS[rid], active: rid === "f" }));
+    : LAYERS.map((rid) => ({
+      rid, scaleResolutionDownBy: scaleOf(rid), maxBitrate: MAX_BPS[rid], active: rid === "f",
+      ...(codec === "h264" ? { scalabilityMode: rid === "q" ? "L1T3" : "L1T1" } : {}),
+    }));
 }
 
 /** Sends spatial layers of one encoder: three encoders at once would be too much for most devices. */

@@ -86,6 +86,10 @@ impl ReceivedRtp {
     }
 }
 
+/// Temporal layers are four at most (RFC 7741 §4.2), so that without some of the upper ones there
+/// are so many ways to be thinner.
+pub const THINNER: usize = 3;
+
 /// One layer of a published track, as it is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LayerInfo {
@@ -93,6 +97,9 @@ pub struct LayerInfo {
     pub height_px: u16,
     /// Of the last few seconds.
     pub bitrate_bps: u64,
+    /// What is left of that by the temporal layers up to each index; zeros where that is all, or
+    /// not known. Of spatial layers (SVC) the lowest has it.
+    pub thinner_bps: [u64; THINNER],
     /// Packets come.
     pub running: bool,
 }

@@ -57,6 +57,7 @@ fuzz_target!(|script: &[u8]| {
     let layer = LayerInfo {
         height_px: 360,
         bitrate_bps: 500_000,
+        thinner_bps: Default::default(),
         running: true,
     };
     sender.set_source(Slot(0), Some(vec![layer; 3]), now);

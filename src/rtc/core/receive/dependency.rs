@@ -1,9 +1,10 @@
-//! The dependency descriptor: the header extension in which each packet of AV1 says where in the
-//! pyramid of spatial layers it stands (the AV1 RTP specification, appendix A).
+//! The dependency descriptor: the header extension in which each packet of AV1, and of H.264 where
+//! it is agreed on, says where in the pyramid of layers it stands (the AV1 RTP specification,
+//! appendix A).
 //!
 //! A key frame brings the templates of all that follow it, and each packet names one of them. What
 //! depends on what is between the publisher and its players; a server that leaves out upper layers
-//! needs the layer alone.
+//! needs to know the layer, and where those above can begin again.
 
 use std::io;
 use std::ops::Range;
@@ -11,6 +12,7 @@ use std::ops::Range;
 use bitstream_io::{BE, BitRead, BitReader};
 
 use super::payload::Spatial;
+use super::temporal::{Opening, Temporal};
 
 /// The frame's number, of 16 bits, stands behind the first byte (A.8.2).
 pub const FRAME_NUMBER: Range<usize> = 1..3;
@@ -27,9 +29,9 @@ const MANDATORY_LEN: usize = 3;
 pub struct Templates(Option<(u64, Structure)>);
 
 impl Templates {
-    /// Where a packet stands, and the structure that it brings. `None` for nonsense, and for a
-    /// template that no key frame told of.
-    pub fn place(&mut self, descriptor: &[u8], sequence: u64) -> Option<Spatial> {
+    /// Where a packet stands, by the structure that it brings, or a key frame before it. `None` for
+    /// nonsense, and for a template that no key frame told of.
+    pub fn place(&mut self, descriptor: &[u8], sequence: u64) -> Option<(Spatial, Temporal)> {
         let descriptor = Descriptor::read(descriptor).ok()?;
         if let Some(structure) = descriptor.structure
             && self.0.as_ref().is_none_or(|(since, _)| sequence > *since)
@@ -37,12 +39,22 @@ impl Templates {
             self.0 = Some((sequence, structure));
         }
         let (_, structure) = self.0.as_ref()?;
-        let id = structure.spatial_id(descriptor.template_id)?;
-        Some(Spatial {
-            id,
-            starts_picture: descriptor.starts_frame && id == 0,
+        let template = structure.template(descriptor.template_id)?;
+        let spatial = Spatial {
+            id: template.spatial_id,
+            starts_picture: descriptor.starts_frame && template.spatial_id == 0,
             ends_frame: descriptor.ends_frame,
-        })
+        };
+        let opens_to = template.opens_to.filter(|_| descriptor.is_as_template);
+        let temporal = Temporal {
+            id: template.temporal_id,
+            // The frame itself may need earlier ones of its own layer.
+            opens: opens_to.map(|to| Opening {
+                from: template.temporal_id,
+                to,
+            }),
+        };
+        Some((spatial, temporal))
     }
 
     /// The heights of the spatial layers in pixels, the smallest first, where the last structure
@@ -57,29 +69,44 @@ impl Templates {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Structure {
     first_id: u8,
-    /// Of each template.
-    spatial_ids: Vec<u8>,
+    templates: Vec<Template>,
     /// Of each spatial layer.
     heights_px: Vec<u16>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Template {
+    spatial_id: u8,
+    temporal_id: u8,
+    /// The highest temporal layer that can begin with such a frame.
+    opens_to: Option<u8>,
+}
+
+/// What a frame is to a decode target (A.4).
+const NOT_PRESENT: u8 = 0;
+const SWITCH: u8 = 2;
+
 impl Structure {
-    fn spatial_id(&self, template_id: u8) -> Option<u8> {
-        let at = template_id.wrapping_sub(self.first_id) & 0x3F;
-        self.spatial_ids.get(usize::from(at)).copied()
+    fn template(&self, id: u8) -> Option<Template> {
+        let at = id.wrapping_sub(self.first_id) & 0x3F;
+        self.templates.get(usize::from(at)).copied()
     }
 
     fn read(bits: &mut Bits<'_>) -> io::Result<Self> {
         let first_id = bits.read_unsigned::<6, u8>()?;
         let targets = bits.read_unsigned::<5, u32>()? + 1;
-        let spatial_ids = Self::spatial_ids(bits)?;
-        let templates = spatial_ids.len() as u32;
-        // What each target does with each template.
-        for _ in 0..templates * targets {
-            bits.skip(2)?;
+        let mut templates = Self::layers(bits)?;
+        let mut indications = Vec::new();
+        for _ in 0..templates.len() {
+            let mut of = Vec::new();
+            for _ in 0..targets {
+                of.push(bits.read_unsigned::<2, u8>()?);
+            }
+            indications.push(of);
         }
+        Self::find_openings(&mut templates, &indications);
         // Which frames each refers to.
-        for _ in 0..templates {
+        for _ in 0..templates.len() {
             while bits.read_bit()? {
                 bits.skip(4)?;
             }
@@ -90,13 +117,13 @@ impl Structure {
             for _ in 0..targets {
                 read_below(bits, chains)?;
             }
-            for _ in 0..templates * chains {
+            for _ in 0..templates.len() as u32 * chains {
                 bits.skip(4)?;
             }
         }
         let mut heights_px = Vec::new();
         if bits.read_bit()? {
-            let layers = spatial_ids.last().map_or(0, |last| last + 1);
+            let layers = templates.last().map_or(0, |last| last.spatial_id + 1);
             for _ in 0..layers {
                 bits.skip(16)?;
                 heights_px.push(bits.read_unsigned::<16, u16>()?.saturating_add(1));
@@ -104,25 +131,43 @@ impl Structure {
         }
         Ok(Self {
             first_id,
-            spatial_ids,
+            templates,
             heights_px,
         })
     }
 
-    /// `template_layers`: they never go down.
-    fn spatial_ids(bits: &mut Bits<'_>) -> io::Result<Vec<u8>> {
-        let (mut ids, mut id) = (Vec::new(), 0);
+    /// `template_layers`: of one spatial layer after the other, and in each never back in time.
+    fn layers(bits: &mut Bits<'_>) -> io::Result<Vec<Template>> {
+        let (mut templates, mut next) = (Vec::new(), Template::default());
         loop {
-            if ids.len() == MAX_TEMPLATES {
+            if templates.len() == MAX_TEMPLATES {
                 return Err(io::ErrorKind::InvalidData.into());
             }
-            ids.push(id);
+            templates.push(next);
             match bits.read_unsigned::<2, u8>()? {
-                2 => id += 1,
-                3 => return Ok(ids),
-                // The same layer, or the next in time.
-                _ => {}
+                0 => {}
+                1 => next.temporal_id += 1,
+                2 => (next.spatial_id, next.temporal_id) = (next.spatial_id + 1, 0),
+                _ => return Ok(templates),
             }
+        }
+    }
+
+    /// `indications` are those of each template for each target. A target goes as high as what is
+    /// present in it.
+    fn find_openings(templates: &mut [Template], indications: &[Vec<u8>]) {
+        let mut tops = Vec::new();
+        for (template, of) in templates.iter().zip(indications) {
+            tops.resize(of.len(), 0);
+            let present = tops
+                .iter_mut()
+                .zip(of)
+                .filter(|(_, is)| **is != NOT_PRESENT);
+            present.for_each(|(top, _)| *top = template.temporal_id.max(*top));
+        }
+        for (template, of) in templates.iter_mut().zip(indications) {
+            let opened = tops.iter().zip(of).filter(|(_, is)| **is == SWITCH);
+            template.opens_to = opened.map(|(top, _)| *top).max();
         }
     }
 }
@@ -132,6 +177,8 @@ struct Descriptor {
     starts_frame: bool,
     ends_frame: bool,
     template_id: u8,
+    /// What it is to the decode targets, its template says.
+    is_as_template: bool,
     structure: Option<Structure>,
 }
 
@@ -143,11 +190,13 @@ impl Descriptor {
         let (starts_frame, ends_frame) = (bits.read_bit()?, bits.read_bit()?);
         let template_id = bits.read_unsigned::<6, u8>()?;
         bits.skip(8 * FRAME_NUMBER.len() as u32)?;
-        let mut structure = None;
+        let (mut structure, mut is_as_template) = (None, true);
         if bytes.len() > MANDATORY_LEN {
             let has_structure = bits.read_bit()?;
-            // What else this packet has besides its template.
-            bits.skip(4)?;
+            // Which targets are active; then what else this packet has besides its template.
+            bits.skip(1)?;
+            is_as_template = !bits.read_bit()?;
+            bits.skip(2)?;
             if has_structure {
                 structure = Some(Structure::read(&mut bits)?);
             }
@@ -156,6 +205,7 @@ impl Descriptor {
             starts_frame,
             ends_frame,
             template_id,
+            is_as_template,
             structure,
         })
     }
@@ -231,7 +281,7 @@ mod tests {
     }
 
     fn place(templates: &mut Templates, sequence: u64, id: u8) -> Option<(u8, bool, bool)> {
-        let spatial = templates.place(&[id, 0, 9], sequence)?;
+        let (spatial, _) = templates.place(&[id, 0, 9], sequence)?;
         Some((spatial.id, spatial.starts_picture, spatial.ends_frame))
     }
 
@@ -245,7 +295,7 @@ mod tests {
             starts_picture: true,
             ends_frame: false,
         };
-        assert_eq!(first, Some(expected));
+        assert_eq!(first.map(|(spatial, _)| spatial), Some(expected));
         assert_eq!(templates.heights_px().collect::<Vec<_>>(), [180, 360, 720]);
         // Ids go round.
         let told = [0x80 | 63, 0x80, 0x41, 0x03].map(|id| place(&mut templates, 11, id));
@@ -257,6 +307,39 @@ mod tests {
         ];
         assert_eq!(told, expected);
         assert_eq!(place(&mut templates, 12, 4), None, "of another key frame");
+    }
+
+    #[test]
+    fn temporal_layers_begin_where_a_template_says_so() {
+        // L1T3 of one template a layer: what it is to each of three targets.
+        let layers = [(0, [2, 2, 2]), (1, [0, 1, 2]), (2, [0, 0, 1])];
+        let mut bits = BitWriter::endian(Vec::new(), BigEndian);
+        let mut put = |width: u32, value: u32| bits.write_unsigned_var(width, value).expect("room");
+        let head = [(8, 0xC0), (16, 7), (5, 0b10000), (6, 0), (5, 2)];
+        let ends = |at| if at == 2 { 3 } else { 1 };
+        let order = (0..3).map(|at| (2, ends(at)));
+        let indications = layers.iter().flat_map(|(_, of)| of.map(|is| (2, is)));
+        // No references, no chains, no sizes.
+        let tail = [(3, 0), (2, 0), (1, 0)];
+        for (width, value) in head.into_iter().chain(order).chain(indications).chain(tail) {
+            put(width, value);
+        }
+        bits.byte_align().expect("room");
+        let mut templates = Templates::default();
+        templates.place(&bits.into_writer(), 1);
+        let temporal = |templates: &mut Templates, descriptor: &[u8]| {
+            let (_, temporal) = templates.place(descriptor, 2).expect("its place");
+            (
+                temporal.id,
+                temporal.opens.map(|opens| (opens.from, opens.to)),
+            )
+        };
+        let told = [0, 1, 2].map(|id| temporal(&mut templates, &[0xC0 | id, 0, 9]));
+        let expected = [(0, Some((0, 2))), (1, Some((1, 2))), (2, None)];
+        assert_eq!(told, expected);
+        // It has indications of its own, which may be others.
+        let custom = temporal(&mut templates, &[0xC0, 0, 9, 0b0010_0000]);
+        assert_eq!(custom, (0, None));
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //! sender is told how its packets arrive.
 //!
 //! Read [`rtp`] (one header), [`payload`], [`sps`] and [`vp9`] (one payload), [`dependency`] (what
-//! AV1 has before it), [`sequence`], [`nack`], [`rtx`], then [`stream`] (one source) and [`spatial`] (its layers), [`tracks`] (which
-//! source is whose), [`twcc`], [`reception`] and [`rate`] (what is told and measured), and
-//! [`receiver`], which composes them.
+//! AV1 has before it), [`sequence`], [`nack`], [`rtx`], then [`stream`] (one source) with
+//! [`spatial`] and [`temporal`] (its layers), [`tracks`] (which source is whose), [`twcc`],
+//! [`reception`] and [`rate`] (what is told and measured), and [`receiver`], which composes them.
 
 pub mod dependency;
 pub mod nack;
@@ -19,6 +19,7 @@ pub mod spatial;
 pub mod sps;
 pub mod stats;
 pub mod stream;
+pub mod temporal;
 pub mod tracks;
 pub mod twcc;
 pub mod vp9;

@@ -3,6 +3,7 @@
 
 use std::num::NonZeroU16;
 
+use super::temporal::{Opening, Temporal};
 use crate::room::Codec;
 
 /// RFC 6184 §5.2 and §5.4.
@@ -22,6 +23,8 @@ pub struct Content {
     pub numbers: RunningNumbers,
     /// Of a source that comes in spatial layers (SVC).
     pub spatial: Option<Spatial>,
+    /// Of a source that says so.
+    pub temporal: Option<Temporal>,
 }
 
 /// Where VP8's and VP9's running numbers stand in the payload (RFC 7741 §4.2, RFC 9628 §4.2); 0
@@ -32,6 +35,9 @@ pub struct RunningNumbers {
     /// 15 bits, or 7.
     pub picture_id_is_long: bool,
     pub tl0_at: u8,
+    /// Players take a gap between picture ids for a loss, and wait (VP8). Otherwise pictures name
+    /// those that they need, by how far back their ids are, and no id may be moved.
+    pub picture_ids_are_gapless: bool,
 }
 
 /// Which spatial layer of a picture a packet belongs to. All layers of a source share its SSRC
@@ -66,10 +72,18 @@ impl Content {
     }
 }
 
-/// Encoders put the parameter sets before each IDR picture, so the SPS is where it starts.
+/// Encoders put the parameter sets before each IDR picture, so the SPS is where it starts. What is
+/// no reference (`nal_ref_idc` 0, ITU-T H.264 §7.4.1) is a temporal layer that nothing needs, and
+/// that needs nothing of itself.
 fn h264(payload: &[u8]) -> Content {
     let nal = |unit: &[u8]| unit.first().map(|first| first & 0x1F);
-    let mut content = Content::default();
+    let mut content = Content {
+        temporal: payload.first().map(|first| Temporal {
+            id: u8::from(first & 0x60 == 0),
+            opens: Some(Opening { from: 0, to: 1 }),
+        }),
+        ..Content::default()
+    };
     match nal(payload) {
         Some(H264_STAP_A) => {
             let mut rest = &payload[1..];
@@ -104,7 +118,11 @@ fn h264(payload: &[u8]) -> Content {
 fn vp8(payload: &[u8]) -> Option<Content> {
     let first = *payload.first()?;
     let mut at = 1;
-    let mut numbers = RunningNumbers::default();
+    let mut numbers = RunningNumbers {
+        picture_ids_are_gapless: true,
+        ..RunningNumbers::default()
+    };
+    let mut temporal = None;
     if first & 0x80 != 0 {
         let extensions = *payload.get(at)?;
         at += 1;
@@ -116,6 +134,15 @@ fn vp8(payload: &[u8]) -> Option<Content> {
         if extensions & 0x40 != 0 {
             numbers.tl0_at = at as u8;
             at += 1;
+        }
+        if extensions & 0x20 != 0 {
+            let byte = *payload.get(at)?;
+            let (id, needs_lowest_alone) = (byte >> 6, byte & 0x20 != 0);
+            let opens = needs_lowest_alone.then(|| Opening {
+                from: id.saturating_sub(1),
+                to: id,
+            });
+            temporal = Some(Temporal { id, opens });
         }
         at += usize::from(extensions & 0x30 != 0);
     }
@@ -137,6 +164,7 @@ fn vp8(payload: &[u8]) -> Option<Content> {
         height_px,
         numbers,
         spatial: None,
+        temporal,
     })
 }
 
@@ -175,6 +203,7 @@ mod tests {
             picture_id_at: 2,
             picture_id_is_long: true,
             tl0_at: 4,
+            picture_ids_are_gapless: true,
         };
         assert_eq!(content.numbers, numbers);
         let mut later = payload;
@@ -182,6 +211,30 @@ mod tests {
         assert!(!starts(Codec::Vp8, &later));
         assert!(!starts(Codec::Vp8, &[0x10, 0x01]));
         assert!(starts(Codec::Vp8, &[0x10, 0x00]));
+    }
+
+    #[test]
+    fn nothing_needs_what_is_no_reference_of_h264() {
+        let id = |payload: &[u8]| Content::read(Codec::H264, payload).temporal.map(|of| of.id);
+        assert_eq!(id(&[0x41, 1]), Some(0));
+        assert_eq!(id(&[0x01, 1]), Some(1));
+        // As its fragments, and what is aggregated with it, say.
+        assert_eq!(id(&[0x1C, 0x81, 1]), Some(1));
+        assert_eq!(id(&[0x38, 0, 2, 0x21, 1]), Some(0));
+        assert_eq!(id(&[]), None);
+    }
+
+    #[test]
+    fn vp8_tells_its_temporal_layer() {
+        let read = |extensions, byte| {
+            // No picture id: what follows the extensions' byte is the index of the lowest layer.
+            let payload = [0x90, extensions, 7, byte, 0x01];
+            Content::read(Codec::Vp8, &payload).temporal
+        };
+        assert_eq!(read(0x40, 0x40), None, "an index alone");
+        assert_eq!(read(0x60, 0x40), Some(Temporal { id: 1, opens: None }));
+        let opens = Some(Opening { from: 1, to: 2 });
+        assert_eq!(read(0x60, 0xA0), Some(Temporal { id: 2, opens }));
     }
 
     proptest! {

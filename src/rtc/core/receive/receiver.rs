@@ -163,10 +163,17 @@ impl Receiver {
         let descriptor = track.media.extensions.dependency_descriptor;
         let descriptor = descriptor.and_then(|id| header.extension_at(&packet, id));
         if let Some(descriptor) = descriptor.clone() {
-            content.spatial = stream.templates.place(&packet[descriptor], sequence);
+            let place = stream.templates.place(&packet[descriptor], sequence);
+            if let Some((spatial, temporal)) = place {
+                (content.spatial, content.temporal) = (Some(spatial), Some(temporal));
+            }
         }
         if let Some(spatial) = content.spatial {
             stream.spatial.on_packet(spatial.id, payload.len(), now);
+        }
+        let spatial_id = content.spatial.map_or(0, |spatial| spatial.id);
+        if let Some(temporal) = content.temporal.filter(|_| spatial_id == 0) {
+            stream.temporal.on_packet(temporal.id, packet.len(), now);
         }
         let spatial = &mut stream.spatial;
         let largest_px = match codec.codec {

@@ -79,6 +79,7 @@ impl SpatialLayers {
             LayerInfo {
                 height_px: layer.height_px,
                 bitrate_bps,
+                thinner_bps: Default::default(),
                 running: behind.is_some_and(|behind| behind < STOPS_AFTER),
             }
         });

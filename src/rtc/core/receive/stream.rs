@@ -9,6 +9,7 @@ use super::reception::Reception;
 use super::rtp::Header;
 use super::sequence::{Arrival, Sequence};
 use super::spatial::SpatialLayers;
+use super::temporal::TemporalLayers;
 
 /// An encoder gets a request at most this often: each key frame costs bandwidth, of a large
 /// picture more.
@@ -41,6 +42,8 @@ pub struct Stream {
     /// Of the last key frame that said it; 0 before.
     pub height_px: u16,
     pub spatial: SpatialLayers,
+    /// Of the lowest spatial layer, where there are several.
+    pub temporal: TemporalLayers,
     pub templates: Templates,
     pub last_packet: Option<Instant>,
 }
@@ -72,6 +75,7 @@ impl Stream {
             key_frame: KeyFrame::default(),
             height_px: 0,
             spatial: SpatialLayers::default(),
+            temporal: TemporalLayers::default(),
             templates: Templates::default(),
             last_packet: None,
         }

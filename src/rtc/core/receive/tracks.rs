@@ -199,6 +199,9 @@ impl Track {
             && stream.spatial.are_several()
         {
             let mut layers = stream.spatial.layers(now);
+            if let Some(lowest) = layers.first_mut() {
+                lowest.thinner_bps = stream.temporal.thinner_bps(now);
+            }
             for layer in &mut layers {
                 layer.running &= !stalled;
             }
@@ -213,6 +216,7 @@ impl Track {
                 LayerInfo {
                     height_px: stream.height_px,
                     bitrate_bps: stream.rate.steady_bps(now),
+                    thinner_bps: stream.temporal.thinner_bps(now),
                     running: match since {
                         None => false,
                         // A still screen sends almost nothing, but there is no other layer.

@@ -2,6 +2,7 @@
 //! spatial layers it stands.
 
 use super::payload::{Content, RunningNumbers, Spatial};
+use super::temporal::{Opening, Temporal};
 
 /// The bits of the first byte.
 const PICTURE_ID: u8 = 0x80;
@@ -29,6 +30,7 @@ pub fn read(payload: &[u8]) -> Option<Content> {
             starts_picture: has(BEGINS_FRAME) && id == 0,
             ends_frame: has(ENDS_FRAME),
         }),
+        temporal: descriptor.temporal,
     })
 }
 
@@ -50,6 +52,7 @@ struct Descriptor {
     flags: u8,
     numbers: RunningNumbers,
     spatial: Option<u8>,
+    temporal: Option<Temporal>,
     structure_at: Option<usize>,
 }
 
@@ -64,9 +67,13 @@ impl Descriptor {
             numbers.picture_id_is_long = payload.get(at)? & 0x80 != 0;
             at += 1 + usize::from(numbers.picture_id_is_long);
         }
-        let mut spatial = None;
+        let (mut spatial, mut temporal) = (None, None);
         if has(LAYER_INDICES) {
-            spatial = Some(payload.get(at)? >> 1 & 0x07);
+            let indices = *payload.get(at)?;
+            spatial = Some(indices >> 1 & 0x07);
+            let (id, switches_up) = (indices >> 5, indices & 0x10 != 0);
+            let opens = switches_up.then_some(Opening { from: id, to: 7 });
+            temporal = Some(Temporal { id, opens });
             at += 1;
             if !has(FLEXIBLE) {
                 numbers.tl0_at = at as u8;
@@ -87,6 +94,7 @@ impl Descriptor {
             flags,
             numbers,
             spatial,
+            temporal,
             structure_at: has(STRUCTURE).then_some(at),
         })
     }
@@ -116,6 +124,7 @@ mod tests {
             picture_id_at: 1,
             picture_id_is_long: true,
             tl0_at: 4,
+            ..RunningNumbers::default()
         };
         assert_eq!(content.numbers, numbers);
         let spatial = Spatial {
@@ -134,6 +143,11 @@ mod tests {
             (spatial.id, spatial.starts_picture, spatial.ends_frame),
             (2, false, true)
         );
+        assert_eq!(content.temporal, Some(Temporal { id: 1, opens: None }));
+        // After this one those above it need nothing of before.
+        let content = read(&[0xF4, 0x05, 0x35, 0x03, 0x04, 0xAA]).expect("VP9");
+        let opens = Some(Opening { from: 1, to: 7 });
+        assert_eq!(content.temporal, Some(Temporal { id: 1, opens }));
         assert_eq!(heights_px(&upper).count(), 0);
     }
 }

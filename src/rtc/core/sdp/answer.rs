@@ -210,8 +210,9 @@ pub(super) fn accept(index: usize, section: &Section, settings: &AnswerSettings)
             abs_send_time: id(ABS_SEND_TIME),
             audio_level: id(AUDIO_LEVEL),
             color_space: id(COLOR_SPACE),
-            // All other codecs say it in the payload.
-            dependency_descriptor: id(DEPENDENCY_DESCRIPTOR).filter(|_| codec == Codec::Av1),
+            // VP8 and VP9 say it in the payload.
+            dependency_descriptor: id(DEPENDENCY_DESCRIPTOR)
+                .filter(|_| matches!(codec, Codec::Av1 | Codec::H264)),
         },
     })
 }

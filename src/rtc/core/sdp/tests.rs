@@ -131,11 +131,18 @@ fn the_offers_order_decides_the_codec() {
 }
 
 #[test]
-fn the_layers_of_av1_are_agreed_on() {
+fn the_descriptor_of_layers_is_agreed_on() {
     let extmap = "a=extmap:12 https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
     let with = OFFER.replace("a=mid:1\r\n", &format!("a=mid:1\r\n{extmap}\r\n"));
-    let (text, _) = answered(&with).expect("answered");
-    assert!(!text.contains(extmap), "others say it in the payload");
+    let (_, agreement) = answered(&with).expect("answered");
+    assert_eq!(agreement.media[1].codecs[0].codec, Codec::H264);
+    assert_eq!(
+        agreement.media[1].extensions.dependency_descriptor,
+        Some(12)
+    );
+    let vp8 = with.replace("SAVPF 102 103 96 97", "SAVPF 96 97 102 103");
+    let (text, _) = answered(&vp8).expect("answered");
+    assert!(!text.contains(extmap), "VP8 says it in the payload");
     let av1 = with.replace("VP8/90000", "AV1/90000");
     let av1 = av1.replace("SAVPF 102 103 96 97", "SAVPF 96 97");
     let mut settings = settings();

@@ -1,6 +1,11 @@
 //! Who gets how much of a subscriber's bandwidth: sound first, then a picture of everybody, then
 //! better ones, the active speaker's before the others'.
+//!
+//! Where not even the smallest picture fits, some of its frames do, if its publisher sends them in
+//! temporal layers. Larger ones always come with all frames: of two pictures for the same bitrate,
+//! the smoother is the better one for faces.
 
+use super::forward::Target;
 use crate::rtc::core::sink::LayerInfo;
 
 /// Opus with its headers, until it is measured.
@@ -43,13 +48,13 @@ pub struct Video<'a> {
     /// Whether it may get more than now.
     pub may_rise: bool,
     /// What it gets now.
-    pub current: Option<u8>,
+    pub current: Option<Target>,
 }
 
-/// What everybody gets: for each video the layer, or `None` where it does not fit.
+/// What everybody gets: for each video its layers, or `None` where it does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Allocation {
-    pub layers: Vec<Option<u8>>,
+    pub targets: Vec<Option<Target>>,
     /// What it costs, sound included.
     pub cost_bps: u64,
     /// What the next better picture would need in all; `None` when all have what they want.
@@ -87,15 +92,16 @@ pub fn allocate(budget_bps: u64, sound: u64, videos: &[Video<'_>]) -> Allocation
             };
             let current = ladders[i]
                 .iter()
-                .position(|r| Some(r.layer) == videos[i].current);
+                .position(|r| Some(r.target) == videos[i].current);
             let is_better = current.is_none_or(|current| step > current);
             if is_better && !videos[i].may_rise {
                 continue;
             }
             let more = rung.cost_bps.saturating_sub(below);
-            let needs = match is_better {
-                true => more * HEADROOM_PERCENT / 100,
-                false => more,
+            let needs = match rung.with_slack(is_better) {
+                Some(cost_bps) => cost_bps.saturating_sub(below),
+                None if is_better => more * HEADROOM_PERCENT / 100,
+                None => more,
             };
             if spent + needs <= left {
                 spent += more;
@@ -106,13 +112,13 @@ pub fn allocate(budget_bps: u64, sound: u64, videos: &[Video<'_>]) -> Allocation
             }
         }
     }
-    let layers = taken
+    let targets = taken
         .iter()
         .zip(&ladders)
-        .map(|(at, ladder)| Some(ladder.get((*at)?)?.layer))
+        .map(|(at, ladder)| Some(ladder.get((*at)?)?.target))
         .collect();
     Allocation {
-        layers,
+        targets,
         cost_bps: sound + spent,
         unmet_bps: unmet,
     }
@@ -120,11 +126,28 @@ pub fn allocate(budget_bps: u64, sound: u64, videos: &[Video<'_>]) -> Allocation
 
 #[derive(Debug, Clone, Copy)]
 struct Rung {
-    layer: u8,
+    target: Target,
     cost_bps: u64,
+    /// The cost with all frames, where some are left out.
+    whole_bps: Option<u64>,
 }
 
-/// The running layers from the cheapest to the best that its size is worth; costs ascend.
+impl Rung {
+    /// What must be there for a picture that comes with fewer frames: more than it takes, since it
+    /// comes where the path is nearly full, and its frames are of many sizes. Sound would wait for
+    /// them. But never more than for all of them.
+    fn with_slack(&self, is_better: bool) -> Option<u64> {
+        let whole_bps = self.whole_bps?;
+        let slack_bps = match is_better {
+            true => (self.cost_bps * 2).min(whole_bps * HEADROOM_PERCENT / 100),
+            false => (self.cost_bps * 3 / 2).min(whole_bps),
+        };
+        Some(slack_bps)
+    }
+}
+
+/// The running layers from the cheapest to the best that its size is worth, before the first of
+/// which come its own thinner ones; costs ascend.
 fn ladder(video: &Video<'_>) -> Vec<Rung> {
     if video.shown_px == 0 {
         return Vec::new();
@@ -145,8 +168,9 @@ fn ladder(video: &Video<'_>) -> Vec<Rung> {
             };
             let layer_index = u8::try_from(index).ok()?;
             let rung = Rung {
-                layer: layer_index,
+                target: Target::whole(layer_index),
                 cost_bps,
+                whole_bps: None,
             };
             Some((layer.height_px, rung))
         })
@@ -167,7 +191,27 @@ fn ladder(video: &Video<'_>) -> Vec<Rung> {
         }
         ladder.push(rung);
     }
+    let thinner = ladder.first().map(|first| thinner(first, video.layers));
+    ladder.splice(0..0, thinner.unwrap_or_default());
     ladder
+}
+
+/// The same picture with fewer frames, from the fewest on.
+fn thinner(whole: &Rung, layers: &[LayerInfo]) -> Vec<Rung> {
+    let layer = layers.get(usize::from(whole.target.layer));
+    let thinner_bps = layer.map(|layer| layer.thinner_bps).unwrap_or_default();
+    let fewest_first = (0..).zip(thinner_bps);
+    fewest_first
+        .filter(|(_, cost_bps)| (1..whole.cost_bps).contains(cost_bps))
+        .map(|(temporal, cost_bps)| Rung {
+            target: Target {
+                temporal,
+                ..whole.target
+            },
+            cost_bps,
+            whole_bps: Some(whole.cost_bps),
+        })
+        .collect()
 }
 
 #[cfg(test)]

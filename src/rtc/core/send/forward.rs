@@ -2,9 +2,10 @@
 //!
 //! A track may come in several layers, each a source of its own with its own sequence numbers,
 //! timestamps and picture ids (simulcast), or all of one source, each on top of the one below
-//! (SVC). A subscriber sees one source that never breaks: layers change at key frames (of SVC the
-//! upper ones are left out from any picture on), what is left out leaves no gap, and what was
-//! lost stays a gap, so that the subscriber asks for it.
+//! (SVC). Each may have temporal layers, without the upper ones of which there are fewer pictures.
+//! A subscriber sees one source that never breaks: layers change at key frames (upper ones are left
+//! out from any picture on, and temporal ones come back where the encoder lets them begin), what is
+//! left out leaves no gap, and what was lost stays a gap, so that the subscriber asks for it.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -26,6 +27,37 @@ const MAX_JUMP: u64 = 8192;
 /// the first one's rollover counter.
 const FIRST_SEQUENCE: u64 = 0x1000;
 
+/// So many pictures of a wanted temporal layer are left out before a key frame is asked for:
+/// encoders that let it begin without one do so several times a second.
+const MAX_LACKED: u32 = 60;
+
+/// Of temporal layers.
+const ALL: u8 = u8::MAX;
+
+/// What is sent of a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// Of simulcast, the index of its rid; of SVC, the highest spatial layer.
+    pub layer: u8,
+    /// The highest temporal layer.
+    pub temporal: u8,
+}
+
+impl Target {
+    /// With all of its pictures.
+    pub fn whole(layer: u8) -> Self {
+        Self {
+            layer,
+            temporal: ALL,
+        }
+    }
+
+    /// The highest temporal layer, where not all are sent.
+    pub fn limit(self) -> Option<u8> {
+        (self.temporal != ALL).then_some(self.temporal)
+    }
+}
+
 /// What the subscriber's packet carries instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rewritten {
@@ -43,7 +75,7 @@ pub struct Rewritten {
 #[derive(Debug)]
 pub struct Forward {
     clock_rate: u32,
-    wanted: Option<u8>,
+    wanted: Option<Target>,
     source: Option<Source>,
     /// The number after the highest given out.
     next_sequence: u64,
@@ -54,19 +86,41 @@ pub struct Forward {
 /// The layer that runs, and how its numbers become ours.
 #[derive(Debug)]
 struct Source {
-    layer: u8,
-    /// Of SVC: the packets before this number are of a time when `layer_before` ran.
-    since: u64,
-    layer_before: u8,
+    target: Target,
+    /// Within one source, a picture of this timestamp was the first of which `target` was sent.
+    since: Since,
+    target_before: Target,
     is_scalable: bool,
     first: u64,
     highest: u64,
+    /// Of the highest.
+    timestamp: u32,
     /// Added to the source's numbers, modulo 2^64; `skips` are subtracted.
     sequence_offset: u64,
-    skips: VecDeque<u64>,
+    skips: VecDeque<Skip>,
+    /// Of the skips that are forgotten.
+    pictures_skipped: u16,
+    /// The picture that was last left out, by its timestamp.
+    skipped: Option<u32>,
+    /// Pictures of a wanted temporal layer that were left out, for it cannot begin yet.
+    lacked: u32,
     timestamp_offset: u32,
     picture_id_offset: u16,
     tl0_offset: u8,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Since {
+    sequence: u64,
+    timestamp: u32,
+}
+
+/// A packet that was left out.
+#[derive(Debug, Clone, Copy)]
+struct Skip {
+    sequence: u64,
+    /// The pictures that were left out until here, whose ids the others take, modulo 2^16.
+    pictures: u16,
 }
 
 /// The newest packet given out.
@@ -91,16 +145,16 @@ impl Forward {
         }
     }
 
-    /// The layer to send; `None` pauses. It takes effect with the layer's next key frame, and
-    /// until then the current one goes on.
-    pub fn want(&mut self, layer: Option<u8>) {
-        if layer.is_none() {
+    /// What to send; `None` pauses. Another layer takes effect with its next key frame, and until
+    /// then the current one goes on.
+    pub fn want(&mut self, target: Option<Target>) {
+        if target.is_none() {
             self.source = None;
         }
-        self.wanted = layer;
+        self.wanted = target;
     }
 
-    pub fn wanted(&self) -> Option<u8> {
+    pub fn wanted(&self) -> Option<Target> {
         self.wanted
     }
 
@@ -109,20 +163,27 @@ impl Forward {
         self.source = None;
     }
 
-    /// The layer that is being sent.
-    pub fn current(&self) -> Option<u8> {
-        self.source.as_ref().map(|source| source.layer)
+    /// What is being sent.
+    pub fn current(&self) -> Option<Target> {
+        self.source.as_ref().map(|source| source.target)
     }
 
     /// Whether what is being sent comes from this source of the track.
     pub fn is_of(&self, source: u8) -> bool {
-        let is_it = |running: &Source| running.is_scalable || running.layer == source;
+        let is_it = |running: &Source| running.is_scalable || running.target.layer == source;
         self.source.as_ref().is_some_and(is_it)
     }
 
     /// The layer whose key frame is waited for.
     pub fn awaits_key_frame(&self) -> Option<u8> {
-        self.wanted.filter(|wanted| self.current() != Some(*wanted))
+        let lacks = |wanted: Target, source: &Source| {
+            source.target.layer != wanted.layer || source.lacked >= MAX_LACKED
+        };
+        let wanted = self.wanted?;
+        let source = self.source.as_ref();
+        source
+            .is_none_or(|source| lacks(wanted, source))
+            .then_some(wanted.layer)
     }
 
     /// How often the layer changed, the first one not counted.
@@ -149,27 +210,34 @@ impl Forward {
         if !source.has(packet) || packet.sequence < source.first {
             return None;
         }
-        let limit = source.layer_at(packet.sequence);
-        if packet.is_empty() || (packet.is_scalable() && packet.layer > limit) {
+        let limit = source.target_at(packet);
+        let temporal = packet.content.temporal.map_or(0, |temporal| temporal.id);
+        let is_too_often = temporal > limit.temporal;
+        if packet.is_empty() || (packet.is_scalable() && packet.layer > limit.layer) || is_too_often
+        {
             // In order it leaves no gap. Late, its number is given out already, as a gap.
             if packet.sequence > source.highest {
-                source.highest = packet.sequence;
-                source.skip(packet.sequence);
+                let wanted = self
+                    .wanted
+                    .is_some_and(|wanted| temporal <= wanted.temporal);
+                source.skip(packet, is_too_often, wanted);
             }
             return None;
         }
-        source.highest = source.highest.max(packet.sequence);
-        let skipped_before = source.skips.partition_point(|skip| *skip < packet.sequence);
+        if packet.sequence >= source.highest {
+            (source.highest, source.timestamp) = (packet.sequence, packet.timestamp);
+        }
+        let (packets_skipped, pictures_skipped) = source.skipped_before(packet.sequence);
         let sequence = packet
             .sequence
             .wrapping_add(source.sequence_offset)
-            .wrapping_sub(skipped_before as u64);
-        let ends = |spatial: Spatial| spatial.id == limit && spatial.ends_frame;
+            .wrapping_sub(packets_skipped);
+        let ends = |spatial: Spatial| spatial.id == limit.layer && spatial.ends_frame;
         let rewritten = Rewritten {
             sequence,
             timestamp: packet.timestamp.wrapping_add(source.timestamp_offset),
             marker: packet.marker || packet.content.spatial.is_some_and(ends),
-            picture_id_offset: source.picture_id_offset,
+            picture_id_offset: source.picture_id_offset.wrapping_sub(pictures_skipped),
             tl0_offset: source.tl0_offset,
         };
         if sequence >= self.next_sequence {
@@ -178,40 +246,36 @@ impl Forward {
             self.last = Some(Last {
                 arrival: packet.arrival,
                 timestamp: rewritten.timestamp,
-                picture_id: numbers.picture_id.wrapping_add(source.picture_id_offset),
+                picture_id: numbers.picture_id.wrapping_add(rewritten.picture_id_offset),
                 tl0: numbers.tl0.wrapping_add(source.tl0_offset),
             });
         }
         Some(rewritten)
     }
 
-    /// Changes the layer, where this packet allows it.
+    /// Changes what is sent, where this packet allows it.
     fn choose(&mut self, packet: &ReceivedRtp) {
         if let Some(source) = self.source.as_mut() {
             source.is_scalable |= packet.is_scalable();
         }
-        let Some(wanted) = self.awaits_key_frame().filter(|_| !packet.is_empty()) else {
+        let Some(wanted) = self.wanted.filter(|_| !packet.is_empty()) else {
             return;
         };
-        let starts_key_frame = packet.content.starts_key_frame;
-        let spatial = packet.content.spatial;
-        // All of it goes on, with another part of its layers.
-        if let (Some(spatial), Some(source)) = (spatial, self.source.as_mut())
-            && packet.sequence > source.highest
-        {
-            if starts_key_frame || (spatial.starts_picture && wanted < source.layer) {
-                source.layer_before = source.layer;
-                source.since = packet.sequence;
-                source.layer = wanted;
-                self.switches += 1;
+        let is_of_wanted = packet.is_scalable() || packet.layer == wanted.layer;
+        match self.source.as_mut() {
+            Some(source) if source.has(packet) && packet.sequence > source.highest => {
+                let layer_before = source.target.layer;
+                source.go_on(packet, wanted);
+                self.switches += u64::from(source.target.layer != layer_before);
             }
-        } else if starts_key_frame && (spatial.is_some() || packet.layer == wanted) {
-            self.switch(packet, wanted);
+            Some(source) if source.target.layer == wanted.layer => {}
+            _ if packet.content.starts_key_frame && is_of_wanted => self.switch(packet, wanted),
+            _ => {}
         }
     }
 
     /// The first packet of the wanted layer's key frame: from here it is the source.
-    fn switch(&mut self, packet: &ReceivedRtp, layer: u8) {
+    fn switch(&mut self, packet: &ReceivedRtp, target: Target) {
         let numbers = Numbers::read(packet);
         let (timestamp, picture_id, tl0) = match self.last {
             None => (packet.timestamp, numbers.picture_id, numbers.tl0),
@@ -226,14 +290,21 @@ impl Forward {
         };
         self.switches += u64::from(self.last.is_some());
         self.source = Some(Source {
-            layer,
-            since: packet.sequence,
-            layer_before: layer,
+            target,
+            since: Since {
+                sequence: packet.sequence,
+                timestamp: packet.timestamp,
+            },
+            target_before: target,
             is_scalable: packet.is_scalable(),
             first: packet.sequence,
             highest: packet.sequence,
+            timestamp: packet.timestamp,
             sequence_offset: self.next_sequence.wrapping_sub(packet.sequence),
             skips: VecDeque::new(),
+            pictures_skipped: 0,
+            skipped: None,
+            lacked: 0,
             timestamp_offset: timestamp.wrapping_sub(packet.timestamp),
             picture_id_offset: picture_id.wrapping_sub(numbers.picture_id),
             tl0_offset: tl0.wrapping_sub(numbers.tl0),
@@ -243,26 +314,83 @@ impl Forward {
 
 impl Source {
     fn has(&self, packet: &ReceivedRtp) -> bool {
-        self.is_scalable || packet.layer == self.layer
+        self.is_scalable || packet.layer == self.target.layer
     }
 
-    /// The layer that was sent when the packet of this number was new.
-    fn layer_at(&self, sequence: u64) -> u8 {
-        match sequence < self.since {
-            true => self.layer_before,
-            false => self.layer,
+    /// Takes another part of the layers, where its newest packet allows it.
+    fn go_on(&mut self, packet: &ReceivedRtp, wanted: Target) {
+        let content = &packet.content;
+        let layer = match content.spatial {
+            Some(_) if content.starts_key_frame => wanted.layer,
+            Some(spatial) if spatial.starts_picture => wanted.layer.min(self.target.layer),
+            _ => self.target.layer,
+        };
+        let temporal = match content.temporal {
+            _ if content.starts_key_frame => wanted.temporal,
+            // A picture is sent whole, or not at all.
+            _ if packet.timestamp == self.timestamp => self.target.temporal,
+            Some(of) if wanted.temporal > self.target.temporal => {
+                of.raised(self.target.temporal, wanted.temporal)
+            }
+            _ => wanted.temporal,
+        };
+        let target = Target { layer, temporal };
+        if target != self.target {
+            self.target_before = std::mem::replace(&mut self.target, target);
+            self.since = Since {
+                sequence: packet.sequence,
+                timestamp: packet.timestamp,
+            };
+            self.lacked = 0;
         }
     }
 
-    fn skip(&mut self, sequence: u64) {
+    /// What was sent when the packet's picture was new.
+    fn target_at(&self, packet: &ReceivedRtp) -> Target {
+        let Since {
+            sequence,
+            timestamp,
+        } = self.since;
+        match packet.sequence < sequence && packet.timestamp != timestamp {
+            true => self.target_before,
+            false => self.target,
+        }
+    }
+
+    /// Leaves out the newest packet: padding, or a layer too many; or, with its whole picture, one
+    /// that `is_too_often`, though perhaps `is_wanted`.
+    fn skip(&mut self, packet: &ReceivedRtp, is_too_often: bool, is_wanted: bool) {
+        self.highest = packet.sequence;
         if self.skips.len() == MAX_SKIPS
             && let Some(oldest) = self.skips.pop_front()
         {
             // All that is older has its place before the skip, so it comes too late.
-            self.first = oldest + 1;
+            self.first = oldest.sequence + 1;
             self.sequence_offset = self.sequence_offset.wrapping_sub(1);
+            self.pictures_skipped = oldest.pictures;
         }
-        self.skips.push_back(sequence);
+        let newest = self.skips.back();
+        let mut pictures = newest.map_or(self.pictures_skipped, |skip| skip.pictures);
+        if !packet.is_empty() {
+            self.timestamp = packet.timestamp;
+        }
+        if is_too_often && self.skipped.replace(packet.timestamp) != Some(packet.timestamp) {
+            let has_to_close = packet.content.numbers.picture_ids_are_gapless;
+            pictures = pictures.wrapping_add(u16::from(has_to_close));
+            self.lacked += u32::from(is_wanted);
+        }
+        self.skips.push_back(Skip {
+            sequence: packet.sequence,
+            pictures,
+        });
+    }
+
+    /// How many packets, and pictures, were left out before this number.
+    fn skipped_before(&self, sequence: u64) -> (u64, u16) {
+        let count = self.skips.partition_point(|skip| skip.sequence < sequence);
+        let last = count.checked_sub(1).and_then(|last| self.skips.get(last));
+        let pictures = last.map_or(self.pictures_skipped, |skip| skip.pictures);
+        (count as u64, pictures)
     }
 }
 

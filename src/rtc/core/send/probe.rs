@@ -11,6 +11,11 @@ const FOR: Duration = Duration::from_millis(150);
 const STEP: Duration = Duration::from_millis(10);
 const PAUSE: Duration = Duration::from_secs(3);
 const LONGEST_PAUSE: Duration = Duration::from_secs(12);
+/// After one that found all it looked for, since there may be more.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Of what is needed: a picture begins with a key frame, by which the estimate falls to a share of
+/// what the path was last seen to carry. That must still be enough.
+const TARGET_PERCENT: u64 = 160;
 /// A probe that offers more than this times the estimate says little more and costs much.
 const REACH: u64 = 2;
 
@@ -18,6 +23,9 @@ struct Probe {
     until: Instant,
     next: Instant,
     bps: u64,
+    /// Due; less than none after a packet that was larger.
+    due_bytes: i64,
+    has_begun: bool,
 }
 
 /// Decides when to probe, and how much to send then.
@@ -47,7 +55,7 @@ impl Prober {
             return;
         };
         let reach = bandwidth.estimate_bps().max(100_000) * REACH;
-        let target = (needed_bps + needed_bps / 10).min(reach);
+        let target = (needed_bps * TARGET_PERCENT / 100).min(reach);
         self.last = Some(Last {
             at: now,
             pause: next_pause(self.last, bandwidth.estimate_bps()),
@@ -58,27 +66,46 @@ impl Prober {
             until: now + FOR,
             next: now,
             bps: target.saturating_sub(carried),
+            due_bytes: 0,
+            has_begun: false,
         });
     }
 
-    /// How many bytes to send now besides the media.
-    pub fn due_bytes(&mut self, bandwidth: &mut Bandwidth, now: Instant) -> usize {
+    /// Goes on with what time brought.
+    pub fn fill(&mut self, bandwidth: &mut Bandwidth, now: Instant) {
         let Some(probe) = &mut self.running else {
-            return 0;
+            return;
         };
         if probe.next > now {
-            return 0;
+            return;
         }
         if probe.until <= now || bandwidth.is_overused() {
             self.running = None;
             bandwidth.end_probe();
-            return 0;
+            return;
         }
         // What time brought, though a late timer must make no burst of it.
         let elapsed = now.saturating_duration_since(probe.next) + STEP;
         let elapsed = elapsed.min(STEP * 4);
         probe.next = now + STEP;
-        (probe.bps * elapsed.as_millis() as u64 / 8000) as usize
+        probe.due_bytes += (probe.bps * elapsed.as_millis() as u64 / 8000) as i64;
+    }
+
+    /// Whether a packet should go now besides the media.
+    pub fn is_due(&self) -> bool {
+        self.running
+            .as_ref()
+            .is_some_and(|probe| probe.due_bytes > 0)
+    }
+
+    pub fn pay(&mut self, len: usize) {
+        // The first packet only starts the clock by which the others are measured.
+        if let Some(probe) = &mut self.running
+            && std::mem::replace(&mut probe.has_begun, true)
+        {
+            // What could not be sent must not be tried for ever.
+            probe.due_bytes -= len.max(100) as i64;
+        }
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -89,8 +116,11 @@ impl Prober {
 /// A path that did not carry what was tried last, or nearly, will hardly carry it now.
 fn next_pause(last: Option<Last>, estimate_bps: u64) -> Duration {
     match last {
-        Some(last) if estimate_bps < last.target_bps * 4 / 5 => (last.pause * 2).min(LONGEST_PAUSE),
-        _ => PAUSE,
+        Some(last) if estimate_bps < last.target_bps * 4 / 5 => {
+            (last.pause * 2).clamp(PAUSE, LONGEST_PAUSE)
+        }
+        Some(_) => AGAIN,
+        None => PAUSE,
     }
 }
 
@@ -114,6 +144,6 @@ mod tests {
         let pauses: Vec<_> = [285_000, 285_000, 150_000, 150_000, 150_000, 285_000]
             .map(&mut after)
             .into();
-        assert_eq!(pauses, [3, 3, 6, 12, 12, 3]);
+        assert_eq!(pauses, [3, 1, 3, 6, 12, 1]);
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::allocate::{self, Video};
 use super::bandwidth::Bandwidth;
+use super::forward::Target;
 use super::pacer::{Bucket, Paced, Pacer};
 use super::probe::Prober;
 use super::track::{Form, Slot, SlotStats, Track, View, Wire};
@@ -138,7 +139,7 @@ impl Sender {
         track.has_source = layers.is_some();
         track.layers = layers.unwrap_or_default();
         // Small at first: with the first measurements comes what fits.
-        let first = track.has_source.then_some(0);
+        let first = track.has_source.then_some(Target::whole(0));
         track.forward.want(first);
         if track.has_source {
             self.report_due.get_or_insert(now + REPORT_INTERVAL);
@@ -244,8 +245,8 @@ impl Sender {
                 };
                 let track = &mut self.tracks[at];
                 track.stats.key_frames_wanted += 1;
-                if let Some(layer) = track.forward.current() {
-                    let wanted = SendEvent::KeyFrameWanted(Slot(at as u16), layer);
+                if let Some(current) = track.forward.current() {
+                    let wanted = SendEvent::KeyFrameWanted(Slot(at as u16), current.layer);
                     self.events.push_back(wanted);
                 }
             }
@@ -356,20 +357,21 @@ impl Sender {
 
     /// Whole packets sent again: padding too, but of some use where one was lost.
     fn send_probe(&mut self, wire: &mut Wire<'_>, now: Instant) {
-        let mut left = self.prober.due_bytes(&mut self.bandwidth, now);
-        if left == 0 {
+        self.prober.fill(&mut self.bandwidth, now);
+        if !self.prober.is_due() {
             return;
         }
-        let mut tracks = self.tracks.iter_mut();
-        let Some(track) = tracks.find(|track| track.history.newest().is_some()) else {
+        // Sound has packets, too, but mostly nothing to send them again by.
+        let found = self.tracks.iter_mut().find_map(|track| {
+            let (rtx, sent) = (track.media.rtx?, track.history.newest()?.clone());
+            Some((track, rtx, sent))
+        });
+        let Some((track, rtx, sent)) = found else {
             return;
         };
-        let (Some(rtx), Some(sent)) = (track.media.rtx, track.history.newest().cloned()) else {
-            return;
-        };
-        while left > 0 {
+        while self.prober.is_due() {
             let len = track.resend(&sent, rtx, &mut self.bandwidth, wire, now);
-            left = left.saturating_sub(len.max(100));
+            self.prober.pay(len);
         }
     }
 
@@ -414,25 +416,32 @@ impl Sender {
             .collect();
         let budget = self.bandwidth.estimate_bps();
         let allocation = allocate::allocate(budget, sound_bps, &videos);
-        for (at, layer) in of.into_iter().zip(allocation.layers) {
+        for (at, target) in of.into_iter().zip(allocation.targets) {
             let track = &mut self.tracks[at];
             // A camera that is off is not paused: it has nothing to send.
             if !track.layers.iter().any(|layer| layer.running) && track.view.shown_px > 0 {
                 continue;
             }
-            let is_paused = layer.is_none();
-            if track.forward.wanted() == layer && track.is_paused == is_paused {
+            let (before, is_paused) = (track.forward.wanted(), target.is_none());
+            if before == target && track.is_paused == is_paused {
                 continue;
             }
+            let layer = target.map(|target| target.layer);
+            let is_same_layer =
+                before.map(|before| before.layer) == layer && track.is_paused == is_paused;
             track.is_paused = is_paused;
-            let is_worse = layer < track.forward.wanted();
+            let is_worse = target < before;
             let was_too_much = self.bandwidth.decreased_within(RECENT_DECREASE, now);
             match is_worse {
                 true if was_too_much => track.patience.on_fall(now),
                 true => {}
                 false => track.patience.on_rise(now),
             }
-            track.forward.want(layer);
+            track.forward.want(target);
+            if is_same_layer {
+                // Fewer frames from now on, or as soon as more can begin.
+                continue;
+            }
             if is_worse && self.bandwidth.has_long_queue() {
                 // Its last frames would only hold up the sound.
                 track.forward.restart();
@@ -510,7 +519,8 @@ impl Sender {
             .map(|track| SlotStats {
                 mid: track.media.mid.clone(),
                 codec: Some(track.media.codec),
-                layer: track.forward.current(),
+                layer: track.forward.current().map(|current| current.layer),
+                temporal_layer: track.forward.wanted().and_then(Target::limit),
                 is_paused: track.is_paused,
                 layer_switches: track.forward.switches(),
                 ..track.stats.clone()

@@ -55,6 +55,8 @@ pub struct SlotStats {
     pub mid: String,
     pub codec: Option<Codec>,
     pub layer: Option<u8>,
+    /// The highest temporal layer that fits; `None` where all do.
+    pub temporal_layer: Option<u8>,
     pub is_paused: bool,
     pub packets: u64,
     pub bytes: u64,

@@ -8,6 +8,7 @@ fn layer(height_px: u16, kbps: u64) -> LayerInfo {
     LayerInfo {
         height_px,
         bitrate_bps: kbps * 1000,
+        thinner_bps: Default::default(),
         running: true,
     }
 }
@@ -31,9 +32,13 @@ fn video(layers: &[LayerInfo], shown_px: u32, is_speaking: bool) -> Video<'_> {
 }
 
 fn check(budget_kbps: u64, videos: &[Video<'_>], expect: &[Option<u8>]) {
+    let expect: Vec<_> = expect
+        .iter()
+        .map(|layer| layer.map(Target::whole))
+        .collect();
     let allocation = allocate(budget_kbps * 1000, AUDIO_BPS * videos.len() as u64, videos);
     assert_eq!(
-        allocation.layers, expect,
+        allocation.targets, expect,
         "{budget_kbps} kbit/s: {allocation:?}"
     );
 }
@@ -58,7 +63,7 @@ fn everybody_has_a_picture_before_anybody_has_a_better_one() {
 fn a_hidden_picture_costs_nothing_and_wants_nothing() {
     let layers = simulcast();
     let allocation = allocate(9_000_000, AUDIO_BPS, &[video(&layers, 0, true)]);
-    assert_eq!(allocation.layers, [None]);
+    assert_eq!(allocation.targets, [None]);
     assert_eq!(
         (allocation.cost_bps, allocation.unmet_bps),
         (AUDIO_BPS, None)
@@ -70,7 +75,7 @@ fn a_layer_that_is_taken_is_kept_on_less_than_it_takes_to_take_it() {
     let layers = simulcast();
     let mut one = video(&layers, 360, false);
     check(560, std::slice::from_ref(&one), &[Some(0)]);
-    one.current = Some(1);
+    one.current = Some(Target::whole(1));
     check(560, std::slice::from_ref(&one), &[Some(1)]);
     check(540, std::slice::from_ref(&one), &[Some(0)]);
 }
@@ -84,12 +89,44 @@ fn order_is_by_size_not_by_rid_and_what_does_not_run_is_not_taken() {
     check(9000, &[video(&layers, 360, false)], &[Some(0)]);
 }
 
+#[test]
+fn a_picture_that_does_not_fit_comes_with_fewer_frames() {
+    let mut layers = simulcast();
+    layers[0].thinner_bps = [60_000, 90_000, 0];
+    layers[1].thinner_bps = [200_000, 300_000, 0];
+    let videos = [video(&layers, 360, true), video(&layers, 360, false)];
+    let thin = |temporal| Some(Target { layer: 0, temporal });
+    let whole = |layer| Some(Target::whole(layer));
+    let check = |videos: &[Video<'_>], left_kbps: u64, expect: [Option<Target>; 2]| {
+        let allocation = allocate(left_kbps * 1000, 0, videos);
+        assert_eq!(allocation.targets, expect, "{left_kbps} kbit/s");
+    };
+    check(&videos, 110, [None, None]);
+    check(&videos, 130, [thin(0), None]);
+    check(&videos, 190, [thin(0), thin(0)]);
+    check(&videos, 250, [whole(0), thin(0)]);
+    check(&videos, 280, [whole(0), thin(1)]);
+    check(&videos, 320, [whole(0), whole(0)]);
+    // The larger one never comes with fewer.
+    check(&videos, 690, [whole(0), whole(0)]);
+    check(&videos, 710, [whole(1), whole(0)]);
+    let taken = videos.map(|video| Video {
+        current: thin(1),
+        ..video
+    });
+    check(&taken, 160, [thin(0), thin(0)]);
+    check(&taken, 210, [thin(1), thin(0)]);
+    check(&taken, 230, [thin(1), thin(1)]);
+}
+
 fn some_layers() -> impl Strategy<Value = Vec<LayerInfo>> {
-    let one =
-        (0u16..1200, 0u64..5000, any::<bool>()).prop_map(|(height_px, kbps, running)| LayerInfo {
+    let one = (0u16..1200, 0u64..5000, any::<bool>(), [0u64..4, 0..4, 0..4]).prop_map(
+        |(height_px, kbps, running, quarters)| LayerInfo {
             running,
+            thinner_bps: quarters.map(|quarters| kbps * 250 * quarters),
             ..layer(height_px, kbps)
-        });
+        },
+    );
     proptest::collection::vec(one, 0..4)
 }
 
@@ -98,19 +135,23 @@ proptest! {
     fn never_exceeds_the_budget(
         budget in 0u64..20_000_000,
         sound in 0u64..1_000_000,
-        videos in proptest::collection::vec((some_layers(), 0u32..2000, any::<bool>(), proptest::option::of(0u8..4)), 0..12),
+        videos in proptest::collection::vec((some_layers(), 0u32..2000, any::<bool>(), proptest::option::of((0u8..4, 0u8..4))), 0..12),
     ) {
         let videos: Vec<Video> = videos.iter().map(|(layers, shown_px, is_speaking, current)| Video {
-            layers, shown_px: *shown_px, is_speaking: *is_speaking, current: *current, may_rise: true,
+            layers, shown_px: *shown_px, is_speaking: *is_speaking, may_rise: true,
+            current: current.map(|(layer, temporal)| Target { layer, temporal }),
         }).collect();
         let allocation = allocate(budget, sound, &videos);
         prop_assert!(allocation.cost_bps <= budget.max(sound));
         let mut cost = sound;
-        for (video, layer) in videos.iter().zip(&allocation.layers) {
-            if let Some(layer) = layer {
-                let layer = video.layers[usize::from(*layer)];
+        for (video, target) in videos.iter().zip(&allocation.targets) {
+            if let Some(target) = target {
+                let layer = video.layers[usize::from(target.layer)];
                 prop_assert!(layer.running && video.shown_px > 0);
-                cost += layer.bitrate_bps;
+                cost += match target.limit() {
+                    None => layer.bitrate_bps,
+                    Some(temporal) => layer.thinner_bps[usize::from(temporal)],
+                };
             }
         }
         // Layers of unknown rate are counted at a guess.
@@ -119,9 +160,9 @@ proptest! {
             prop_assert!(unmet > budget);
         }
         // With the same state again, nothing changes.
-        let again: Vec<Video> = videos.iter().zip(&allocation.layers)
-            .map(|(video, layer)| Video { current: *layer, ..video.clone() }).collect();
-        prop_assert_eq!(allocate(budget, sound, &again).layers.iter().flatten().count(),
-            allocation.layers.iter().flatten().count());
+        let again: Vec<Video> = videos.iter().zip(&allocation.targets)
+            .map(|(video, target)| Video { current: *target, ..video.clone() }).collect();
+        prop_assert_eq!(allocate(budget, sound, &again).targets.iter().flatten().count(),
+            allocation.targets.iter().flatten().count());
     }
 }

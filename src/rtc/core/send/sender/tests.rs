@@ -15,6 +15,7 @@ use crate::rtc::core::ice::Path;
 use crate::rtc::core::outbox::Outbox;
 use crate::rtc::core::receive::payload::Content;
 use crate::rtc::core::receive::rtp;
+use crate::rtc::core::receive::temporal::Temporal;
 use crate::rtc::core::rtcp::TransportFeedback;
 use crate::rtc::core::sdp::agreement::Rtx;
 use crate::rtc::core::srtp::{self, Srtp};
@@ -68,6 +69,7 @@ impl World {
         let layer = |height_px, kbps: u64| LayerInfo {
             height_px,
             bitrate_bps: kbps * 1000,
+            thinner_bps: Default::default(),
             running: true,
         };
         let layers = vec![layer(180, 150), layer(720, 1500)];
@@ -243,6 +245,29 @@ fn a_better_layer_is_taken_while_the_path_carries_it_and_left_when_it_does_not()
 }
 
 #[test]
+fn a_path_too_narrow_for_all_frames_gets_some() {
+    let mut world = World::new(ProtectionProfile::AeadAes128Gcm);
+    world.layers[0].thinner_bps = [60_000, 90_000, 0];
+    let layers = world.layers.clone();
+    world.sender.set_layers(VIDEO, &layers, world.now);
+    let key = world.packet(0, true, 500);
+    assert_eq!(world.forward(VIDEO, &[key]).len(), 1);
+    world
+        .sender
+        .handle_rtcp(&Incoming::Remb { bps: 190_000 }, world.now);
+    world.pass(300);
+    let stats = world.sender.stats().remove(0);
+    assert_eq!((stats.is_paused, stats.temporal_layer), (false, Some(1)));
+    let pictures = [0, 2, 1, 2].map(|id| {
+        let mut packet = Arc::unwrap_or_clone(world.packet(0, false, 500));
+        packet.timestamp += u32::from(id);
+        packet.content.temporal = Some(Temporal { id, opens: None });
+        Arc::new(packet)
+    });
+    assert_eq!(world.forward(VIDEO, &pictures).len(), 2);
+}
+
+#[test]
 fn a_small_picture_takes_a_small_layer() {
     let mut world = World::new(ProtectionProfile::AeadAes128Gcm);
     let view = View {
@@ -323,7 +348,7 @@ fn a_probe_finds_that_the_path_became_wider() {
         world.sender.handle_timeout(world.now);
         let link_bps = if step < 300 { 400_000 } else { 5_000_000 };
         let first = world.sender.bandwidth.next_number();
-        let current = world.sender.tracks[0].forward.current();
+        let current = world.sender.stats()[0].layer;
         layers.push(current);
         // Both layers come, the large one in four packets.
         let mut burst = vec![world.packet(0, step % 25 == 0, 370)];
