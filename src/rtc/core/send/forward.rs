@@ -148,8 +148,13 @@ impl Forward {
     /// What to send; `None` pauses. Another layer takes effect with its next key frame, and until
     /// then the current one goes on.
     pub fn want(&mut self, target: Option<Target>) {
-        if target.is_none() {
-            self.source = None;
+        match (target, self.source.as_mut()) {
+            (None, _) => self.source = None,
+            // Who wants no more than there is lacks nothing.
+            (Some(wanted), Some(source)) if wanted.temporal <= source.target.temporal => {
+                source.lacked = 0;
+            }
+            _ => {}
         }
         self.wanted = target;
     }

@@ -334,6 +334,17 @@ fn a_layer_that_never_begins_waits_for_a_key_frame() {
         forward.awaits_key_frame() == Some(0)
     });
     assert_eq!(waited, Some(200 + 2 * u64::from(MAX_LACKED) - 1));
+    forward.want(thin(0));
+    assert_eq!(forward.awaits_key_frame(), None);
+    forward.want(Some(Target::whole(0)));
+    for picture in 320..400 {
+        forward.take(&shut(picture, false));
+    }
+    assert_eq!(
+        forward.awaits_key_frame(),
+        None,
+        "it has just begun to wait"
+    );
     assert!(forward.take(&shut(400, true)).is_some());
     assert!(forward.take(&shut(401, false)).is_some());
     assert_eq!(forward.awaits_key_frame(), None);
