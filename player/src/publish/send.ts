@@ -68,6 +68,10 @@ export async function addTracks(pc: RTCPeerConnection, stream: MediaStream, want
   }
 }
 
+/**
+ * Where not even the smallest picture fits a subscriber's path, some frames of it do, by its temporal layers.
+ * Of VP8 Chromium sends them by itself; of H.264 it makes as many of the larger pictures, too.
+ */
 function encodings(codec: VideoCodec): Encoding[] {
   return isScalable(codec)
     ? [{ maxBitrate: VIDEO_MAX_BPS, ...scalable(["f"]) }]

@@ -59,7 +59,7 @@ pub struct ReceivedRtp {
     pub audio_level: Option<u8>,
     /// What the colours are, as on the wire; mostly said with the last packet of a key frame.
     pub color_space: Option<ColorSpace>,
-    /// Where in the packet the dependency descriptor lies, which the layers of AV1 need.
+    /// Where in the packet the dependency descriptor lies, which says of which layer it is.
     pub dependency_descriptor: Option<Range<u16>>,
 }
 

@@ -2,7 +2,7 @@
 //! sender is told how its packets arrive.
 //!
 //! Read [`rtp`] (one header), [`payload`], [`sps`] and [`vp9`] (one payload), [`dependency`] (what
-//! AV1 has before it), [`sequence`], [`nack`], [`rtx`], then [`stream`] (one source) with
+//! may stand before it), [`sequence`], [`nack`], [`rtx`], then [`stream`] (one source) with
 //! [`spatial`] and [`temporal`] (its layers), [`tracks`] (which source is whose), [`twcc`],
 //! [`reception`] and [`rate`] (what is told and measured), and [`receiver`], which composes them.
 
