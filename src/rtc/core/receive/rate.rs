@@ -1,4 +1,4 @@
-//! A bitrate, by whole seconds.
+//! A bitrate, by whole seconds, and whether there is any.
 
 use std::time::{Duration, Instant};
 
@@ -6,9 +6,13 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Periods after which little of an old rate is left in the steady one.
 const STEADINESS: u64 = 4;
 
+/// A layer without packets for this long does not run. Longer than a slow screen share pauses.
+const STOPS_AFTER: Duration = Duration::from_millis(1500);
+
 #[derive(Debug, Default, Clone)]
 pub struct Rate {
     since: Option<Instant>,
+    last: Option<Instant>,
     bytes: u64,
     bits_per_second: u64,
     steady_bps: u64,
@@ -18,6 +22,18 @@ impl Rate {
     pub fn on_bytes(&mut self, bytes: usize, now: Instant) {
         self.roll(now);
         self.bytes += bytes as u64;
+        self.last = Some(now);
+    }
+
+    /// When bytes last came.
+    pub fn last(&self) -> Option<Instant> {
+        self.last
+    }
+
+    /// Whether bytes came not long before `now`.
+    pub fn runs(&self, now: Instant) -> bool {
+        self.last
+            .is_some_and(|last| now.saturating_duration_since(last) < STOPS_AFTER)
     }
 
     /// Of the last whole period; 0 after a period without bytes.
@@ -69,5 +85,7 @@ mod tests {
         assert_eq!(rate.bits_per_second(start + 2 * PERIOD), 400_000);
         assert_eq!(rate.bits_per_second(start + 6 * PERIOD), 0);
         assert_eq!(rate.steady_bps(start + 6 * PERIOD), 0);
+        assert_eq!(rate.last(), Some(start + PERIOD));
+        assert!(rate.runs(start + 2 * PERIOD) && !rate.runs(start + 3 * PERIOD));
     }
 }

@@ -1,15 +1,12 @@
 //! The spatial layers of one source (SVC): each is decoded on top of all that are below it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::rate::Rate;
 use crate::rtc::core::sink::LayerInfo;
 
 /// As many as an index of three bits names (RFC 9628 §4.2).
 const MAX_LAYERS: usize = 8;
-
-/// A layer that is missing from the pictures for this long is not sent any more.
-const STOPS_AFTER: Duration = Duration::from_millis(1500);
 
 #[derive(Debug, Default)]
 pub struct SpatialLayers(Vec<Layer>);
@@ -18,7 +15,6 @@ pub struct SpatialLayers(Vec<Layer>);
 struct Layer {
     rate: Rate,
     height_px: u16,
-    last_packet: Option<Instant>,
 }
 
 impl SpatialLayers {
@@ -37,7 +33,6 @@ impl SpatialLayers {
         }
         if let Some(layer) = self.0.get_mut(at) {
             layer.rate.on_bytes(len, now);
-            layer.last_packet = Some(now);
         }
     }
 
@@ -63,7 +58,7 @@ impl SpatialLayers {
 
     /// Each with what it takes together with those below, for none is of use without them.
     pub fn layers(&mut self, now: Instant) -> Vec<LayerInfo> {
-        let newest = self.0.iter().filter_map(|layer| layer.last_packet).max();
+        let newest = self.0.iter().filter_map(|layer| layer.rate.last()).max();
         let mut bitrate_bps = 0;
         let layers = self.0.iter_mut().map(|layer| {
             let own_bps = layer.rate.steady_bps(now);
@@ -73,14 +68,11 @@ impl SpatialLayers {
             } else {
                 bitrate_bps + own_bps
             };
-            let behind = newest
-                .zip(layer.last_packet)
-                .map(|(newest, last)| newest.saturating_duration_since(last));
             LayerInfo {
                 height_px: layer.height_px,
                 bitrate_bps,
                 thinner_bps: Default::default(),
-                running: behind.is_some_and(|behind| behind < STOPS_AFTER),
+                running: newest.is_some_and(|newest| layer.rate.runs(newest)),
             }
         });
         layers.collect()
@@ -89,6 +81,8 @@ impl SpatialLayers {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

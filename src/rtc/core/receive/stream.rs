@@ -45,7 +45,6 @@ pub struct Stream {
     /// Of the lowest spatial layer, where there are several.
     pub temporal: TemporalLayers,
     pub templates: Templates,
-    pub last_packet: Option<Instant>,
 }
 
 /// When key frames were asked for.
@@ -77,7 +76,6 @@ impl Stream {
             spatial: SpatialLayers::default(),
             temporal: TemporalLayers::default(),
             templates: Templates::default(),
-            last_packet: None,
         }
     }
 
@@ -134,7 +132,6 @@ impl Stream {
         }
         if len > header.header_len {
             self.rate.on_bytes(len, now);
-            self.last_packet = Some(now);
             self.count(len);
         }
         Some(number)

@@ -1,13 +1,10 @@
 //! The temporal layers of one source: without the upper ones there are fewer pictures a second,
 //! and those that are left need none of them.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::rate::Rate;
 use crate::rtc::core::sink::{LayerInfo, THINNER};
-
-/// A layer that is missing from the pictures for this long is not sent any more.
-const STOPS_AFTER: Duration = Duration::from_millis(1500);
 
 /// Which temporal layer a picture belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,39 +34,29 @@ impl Temporal {
 
 /// What each takes.
 #[derive(Debug, Default)]
-pub struct TemporalLayers(Vec<Layer>);
-
-#[derive(Debug, Default)]
-struct Layer {
-    rate: Rate,
-    last_packet: Option<Instant>,
-}
+pub struct TemporalLayers(Vec<Rate>);
 
 impl TemporalLayers {
     pub fn on_packet(&mut self, id: u8, len: usize, now: Instant) {
         // What is above them all comes and goes with the highest.
         let at = usize::from(id).min(THINNER);
         if self.0.len() <= at {
-            self.0.resize_with(at + 1, Layer::default);
+            self.0.resize_with(at + 1, Rate::default);
         }
-        if let Some(layer) = self.0.get_mut(at) {
-            layer.rate.on_bytes(len, now);
-            layer.last_packet = Some(now);
+        if let Some(rate) = self.0.get_mut(at) {
+            rate.on_bytes(len, now);
         }
     }
 
     /// As [`LayerInfo::thinner_bps`].
     pub fn thinner_bps(&mut self, now: Instant) -> [u64; THINNER] {
         let mut thinner_bps = LayerInfo::default().thinner_bps;
-        let newest = self.0.iter().filter_map(|layer| layer.last_packet).max();
-        let runs = |layer: &Layer| {
-            let last = newest.zip(layer.last_packet);
-            last.is_some_and(|(newest, last)| newest.saturating_duration_since(last) < STOPS_AFTER)
-        };
+        let newest = self.0.iter().filter_map(Rate::last).max();
+        let runs = |rate: &Rate| newest.is_some_and(|newest| rate.runs(newest));
         let below_highest = self.0.iter().rposition(runs).unwrap_or(0);
         let mut sum_bps = 0;
-        for (layer, thinner_bps) in self.0.iter_mut().take(below_highest).zip(&mut thinner_bps) {
-            let own_bps = layer.rate.steady_bps(now);
+        for (rate, thinner_bps) in self.0.iter_mut().take(below_highest).zip(&mut thinner_bps) {
+            let own_bps = rate.steady_bps(now);
             if own_bps == 0 {
                 // Not measured yet, so neither are those above.
                 break;
@@ -83,6 +70,8 @@ impl TemporalLayers {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -37,9 +37,6 @@ pub struct Track {
 pub const SILENCE: u8 = 127;
 pub const NO_LEVEL: u8 = 255;
 
-/// A layer without packets for this long does not run. Longer than a slow screen share pauses.
-const LAYER_STOPS_AFTER: Duration = Duration::from_millis(1500);
-
 /// What a packet of one SSRC is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source {
@@ -210,18 +207,14 @@ impl Track {
         let streams = self.streams.iter_mut();
         streams
             .map(|stream| {
-                let since = stream
-                    .last_packet
-                    .map(|at| now.saturating_duration_since(at));
                 LayerInfo {
                     height_px: stream.height_px,
                     bitrate_bps: stream.rate.steady_bps(now),
                     thinner_bps: stream.temporal.thinner_bps(now),
-                    running: match since {
-                        None => false,
-                        // A still screen sends almost nothing, but there is no other layer.
-                        Some(_) if alone => !stalled,
-                        Some(since) => since < LAYER_STOPS_AFTER,
+                    // A still screen sends almost nothing, but there is no other layer.
+                    running: match alone {
+                        true => !stalled && stream.rate.last().is_some(),
+                        false => stream.rate.runs(now),
                     },
                 }
             })

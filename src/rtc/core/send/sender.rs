@@ -115,10 +115,12 @@ impl Sender {
         self.tracks.is_empty()
     }
 
-    /// The layer whose key frame the slot waits for.
+    /// The layer whose key frame the slot waits for, from a source of which it sends nothing yet:
+    /// what was sent once must never be sealed again.
     pub fn awaits_key_frame(&self, slot: Slot) -> Option<u8> {
         let track = self.tracks.get(usize::from(slot.0))?;
-        track.forward.awaits_key_frame()
+        let awaited = track.forward.awaits_key_frame();
+        awaited.filter(|layer| !track.forward.is_of(*layer))
     }
 
     pub fn media(&self, slot: Slot) -> Option<&SendMedia> {

@@ -13,7 +13,7 @@ use crate::room::Codec;
 use crate::rtc::core::dtls::Identity;
 use crate::rtc::core::ice::Path;
 use crate::rtc::core::outbox::Outbox;
-use crate::rtc::core::receive::payload::Content;
+use crate::rtc::core::receive::payload::{Content, Spatial};
 use crate::rtc::core::receive::rtp;
 use crate::rtc::core::receive::temporal::Temporal;
 use crate::rtc::core::rtcp::TransportFeedback;
@@ -242,6 +242,27 @@ fn a_better_layer_is_taken_while_the_path_carries_it_and_left_when_it_does_not()
     // Sound goes on.
     let sound = world.packet(0, true, 80);
     assert_eq!(world.forward(AUDIO, &[sound]).len(), 1);
+}
+
+#[test]
+fn who_has_a_source_already_gets_none_of_its_packets_twice() {
+    let mut world = World::new(ProtectionProfile::AeadAes128Gcm);
+    let spatial = |id| Spatial {
+        id,
+        starts_picture: id == 0,
+        ends_frame: true,
+    };
+    // Simulcast: what came since the key frame is of use.
+    assert_eq!(world.sender.awaits_key_frame(VIDEO), Some(0));
+    let layers = [0, 1].map(|id| {
+        let mut packet = Arc::unwrap_or_clone(world.packet(0, true, 100));
+        (packet.layer, packet.content.spatial) = (id, Some(spatial(id)));
+        Arc::new(packet)
+    });
+    assert_eq!(world.forward(VIDEO, &layers).len(), 1);
+    world.pass(20);
+    assert!(world.events().contains(&SendEvent::Layer(VIDEO, Some(1))));
+    assert_eq!(world.sender.awaits_key_frame(VIDEO), None, "all is sent");
 }
 
 #[test]
