@@ -3,23 +3,19 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+mod speakers;
+
+use speakers::{Dice, Moment, Speakers};
+
 use super::playout::Playout;
 use super::*;
-use crate::rtc::core::receive::rate::Rate;
-use crate::rtc::core::receive::temporal::{Opening, Temporal, TemporalLayers};
 
 const SPEAKERS: usize = 3;
 const TICK: Duration = Duration::from_millis(1);
-const PTIME: Duration = Duration::from_millis(20);
-const FRAME: Duration = Duration::from_millis(33);
 const FEEDBACK: Duration = Duration::from_millis(50);
 const ONE_WAY: Duration = Duration::from_millis(10);
 /// What waits longer in the bottleneck is dropped.
 const QUEUE: Duration = Duration::from_millis(300);
-
-/// Height, bps, and how many frames' worth a key frame is.
-const LAYERS: [(u16, u64, usize); 3] =
-    [(180, 120_000, 10), (360, 500_000, 10), (720, 1_800_000, 8)];
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Shape {
@@ -27,21 +23,6 @@ struct Shape {
     bps: u64,
     loss_percent: u32,
     jitter: Duration,
-}
-
-/// Of each picture in turn, where there are temporal layers: which it is of, and its size in
-/// percent of the mean.
-const TEMPORAL: [(u8, usize); 4] = [(0, 160), (2, 80), (1, 80), (2, 80)];
-
-/// One camera's layer.
-#[derive(Default)]
-struct Encoder {
-    sequence: u64,
-    pictures: usize,
-    temporal: TemporalLayers,
-    key_wanted: bool,
-    key_sent: Option<Instant>,
-    rate: Rate,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -72,13 +53,10 @@ struct Network {
     start: Instant,
     now: Instant,
     shape: Shape,
-    dice: u32,
+    dice: Dice,
     free_at: Instant,
     last_out: Instant,
-    encoders: Vec<[Encoder; 3]>,
-    sound_sequence: u64,
-    /// Of each of its packets.
-    sound_bytes: usize,
+    speakers: Speakers,
     flying: VecDeque<Flying>,
     feedback_due: Instant,
     reports: VecDeque<(Instant, Incoming)>,
@@ -89,7 +67,6 @@ struct Network {
     figures: Figures,
     video_bytes: u64,
     pictures: u64,
-    has_temporal: bool,
 }
 
 /// As in a session, sound comes first.
@@ -138,12 +115,10 @@ impl Network {
             start: now,
             now,
             shape: Shape::default(),
-            dice: 1,
+            dice: Dice::default(),
             free_at: now,
             last_out: now,
-            encoders: (0..SPEAKERS).map(|_| Default::default()).collect(),
-            sound_sequence: 70_000,
-            sound_bytes,
+            speakers: Speakers::new(SPEAKERS, sound_bytes, has_temporal),
             flying: VecDeque::new(),
             feedback_due: now,
             reports: VecDeque::new(),
@@ -154,23 +129,14 @@ impl Network {
             figures: Figures::default(),
             video_bytes: 0,
             pictures: 0,
-            has_temporal,
         };
         for speaker in 0..SPEAKERS {
-            let layers = network.layers(speaker);
+            let layers = network.speakers.layers(speaker, now);
             network
                 .sender
                 .set_source(picture(speaker), Some(layers), now);
-            network.sender.set_source(
-                sound(speaker),
-                Some(vec![LayerInfo {
-                    height_px: 0,
-                    bitrate_bps: (sound_bytes as u64 + 12) * 400,
-                    thinner_bps: Default::default(),
-                    running: true,
-                }]),
-                now,
-            );
+            let layers = vec![network.speakers.sound()];
+            network.sender.set_source(sound(speaker), Some(layers), now);
             let view = View {
                 shown_px: 360,
                 is_speaking: speaker == 0,
@@ -180,138 +146,17 @@ impl Network {
         network
     }
 
-    fn layers(&mut self, speaker: usize) -> Vec<LayerInfo> {
-        let encoders = self.encoders[speaker].iter_mut().zip(LAYERS);
-        encoders
-            .map(|(encoder, (height_px, _, _))| LayerInfo {
-                height_px,
-                bitrate_bps: encoder.rate.steady_bps(self.now),
-                thinner_bps: encoder.temporal.thinner_bps(self.now),
-                running: true,
-            })
-            .collect()
-    }
-
-    fn roll(&mut self) -> u32 {
-        self.dice = self
-            .dice
-            .wrapping_mul(1_664_525)
-            .wrapping_add(1_013_904_223);
-        self.dice >> 8
-    }
-
-    fn packet(
-        &self,
-        layer: u8,
-        sequence: u64,
-        key: bool,
-        len: usize,
-        ends: bool,
-        temporal: Option<Temporal>,
-    ) -> Arc<ReceivedRtp> {
-        let mut bytes = vec![0; 12];
-        bytes.resize(12 + len, 7);
-        Arc::new(ReceivedRtp {
-            arrival: self.now,
-            packet: Bytes::from(bytes),
-            header_len: 12,
-            sequence,
-            timestamp: self.now.duration_since(self.start).as_millis() as u32 * 90,
-            marker: ends,
-            completes: ends,
-            layer,
-            content: Content {
-                starts_key_frame: key,
-                temporal,
-                ..Content::default()
-            },
-            audio_level: Some(0x80 | 30),
-            color_space: None,
-            dependency_descriptor: None,
-        })
-    }
-
-    fn is_time(&self, every: Duration, shift: Duration) -> bool {
-        let elapsed = self.now.duration_since(self.start) + shift;
-        elapsed.as_millis().is_multiple_of(every.as_millis())
-    }
-
-    /// What the speakers send in this millisecond, by slot.
-    fn produce(&mut self) -> Vec<(Slot, Vec<Arc<ReceivedRtp>>)> {
-        let mut all = Vec::new();
-        if self.is_time(PTIME, Duration::ZERO) {
-            self.sound_sequence += 1;
-            for speaker in 0..SPEAKERS {
-                let packet =
-                    self.packet(0, self.sound_sequence, true, self.sound_bytes, true, None);
-                all.push((sound(speaker), vec![packet]));
-            }
+    fn moment(&self) -> Moment {
+        Moment {
+            now: self.now,
+            elapsed: self.now.duration_since(self.start),
         }
-        for speaker in 0..SPEAKERS {
-            if !self.is_time(FRAME, Duration::from_millis(7 * speaker as u64)) {
-                continue;
-            }
-            let mut packets = Vec::new();
-            for (layer, (_, bps, key_frames)) in LAYERS.into_iter().enumerate() {
-                let now = self.now;
-                let throttle = Duration::from_millis(if layer == 0 { 500 } else { 1000 });
-                let roll = self.roll() as usize % 40;
-                let encoder = &mut self.encoders[speaker][layer];
-                let is_key = encoder.key_wanted
-                    && encoder
-                        .key_sent
-                        .is_none_or(|at| now.duration_since(at) >= throttle);
-                let mut left =
-                    (bps as usize / 8 * FRAME.as_millis() as usize / 1000) * (80 + roll) / 100;
-                if is_key {
-                    encoder.pictures = 0;
-                }
-                let (id, percent) = TEMPORAL[encoder.pictures % TEMPORAL.len()];
-                encoder.pictures += 1;
-                let temporal = self.has_temporal.then_some(Temporal {
-                    id,
-                    opens: Some(Opening {
-                        from: id.saturating_sub(1),
-                        to: id,
-                    }),
-                });
-                if self.has_temporal {
-                    left = left * percent / 100;
-                }
-                if is_key {
-                    left *= key_frames;
-                    (encoder.key_wanted, encoder.key_sent) = (false, Some(now));
-                }
-                encoder.rate.on_bytes(left + 12 * left.div_ceil(1100), now);
-                if self.has_temporal {
-                    let len = left + 12 * left.div_ceil(1100);
-                    encoder.temporal.on_packet(id, len, now);
-                }
-                let count = left.div_ceil(1100);
-                for at in 0..count {
-                    let encoder = &mut self.encoders[speaker][layer];
-                    encoder.sequence += 1;
-                    let sequence = 70_000 + encoder.sequence;
-                    let starts = is_key && at == 0;
-                    packets.push(self.packet(
-                        layer as u8,
-                        sequence,
-                        starts,
-                        left / count,
-                        at + 1 == count,
-                        temporal,
-                    ));
-                }
-            }
-            all.push((picture(speaker), packets));
-        }
-        all
     }
 
     fn tick(&mut self) {
         self.now += TICK;
         let now = self.now;
-        for (slot, packets) in self.produce() {
+        for (slot, packets) in self.speakers.produce(self.moment(), &mut self.dice) {
             let path = Path::udp(([192, 0, 2, 1], 9).into(), None);
             let mut wire = Wire {
                 srtp: &mut self.srtp,
@@ -325,9 +170,12 @@ impl Network {
                 self.sender.handle_rtcp(&message, now);
             }
         }
-        if self.is_time(Duration::from_secs(1), Duration::from_millis(500)) {
+        if self
+            .moment()
+            .is_time(Duration::from_secs(1), Duration::from_millis(500))
+        {
             for speaker in 0..SPEAKERS {
-                let layers = self.layers(speaker);
+                let layers = self.speakers.layers(speaker, now);
                 self.sender.set_layers(picture(speaker), &layers, now);
             }
         }
@@ -345,7 +193,7 @@ impl Network {
         while let Some(event) = self.sender.poll_event() {
             match event {
                 SendEvent::KeyFrameWanted(Slot(slot), layer) => {
-                    self.encoders[usize::from(slot) / 2][usize::from(layer)].key_wanted = true;
+                    self.speakers.want_key_frame(usize::from(slot) / 2, layer);
                 }
                 SendEvent::Layer(_, None) => self.figures.pauses += 1,
                 SendEvent::Layer(..) => self.figures.switches += 1,
@@ -367,7 +215,7 @@ impl Network {
             let header = rtp::parse(datagram).expect("RTP");
             let number = header.extension(datagram, 2).expect("a number");
             let number = u16::from_be_bytes([number[0], number[1]]);
-            let is_lost = self.roll() % 100 < self.shape.loss_percent;
+            let is_lost = self.dice.roll() % 100 < self.shape.loss_percent;
             let begin = self.free_at.max(self.now);
             if is_lost || begin - self.now > QUEUE {
                 continue;
@@ -378,7 +226,7 @@ impl Network {
             };
             self.free_at = begin + took;
             let jitter = self.shape.jitter.as_micros() as u32;
-            let jitter = Duration::from_micros(u64::from(self.roll() % (jitter + 1)));
+            let jitter = Duration::from_micros(u64::from(self.dice.roll() % (jitter + 1)));
             let out = (self.free_at + jitter).max(self.last_out);
             self.last_out = out;
             self.flying.push_back(Flying {
