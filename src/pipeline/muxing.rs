@@ -11,6 +11,10 @@ use super::run::Outbox;
 /// Cuts where it is told ([`parts::split`]).
 pub const MUXER: &str = "cmafmux manual-split=true send-force-keyunit=false latency=100000000";
 
+/// Ticks a second, as of RTP: the frames of all usual rates are whole numbers of them, and what is
+/// copied, of which nobody says the rate, has the same as what is encoded.
+const TIMESCALE: u32 = 90_000;
+
 /// Parser, muxer and sink behind a rendition's encoder. They can be made anew between two frames: a
 /// muxer whose header changes in the middle of what it was told to cut panics (gst-plugin-fmp4 0.14).
 pub struct Muxing {
@@ -75,6 +79,8 @@ impl Muxing {
         );
         let bin = gst::parse::bin_from_description(&description, true)?;
         let find = |name: &str| bin.by_name(name).context("a part is missing");
+        let mux = find("mux")?.static_pad("sink").context("no sink pad")?;
+        mux.set_property("trak-timescale", TIMESCALE);
         let cuts = parts::split(&find("cut")?, &self.grid, Some(self.frame))?;
         let over = {
             let (bin, pipeline) = (bin.downgrade(), self.pipeline.clone());
@@ -96,8 +102,11 @@ impl Muxing {
         let sink = bin.static_pad("sink").context("no sink pad")?;
         self.from.link(&sink)?;
         bin.sync_state_with_parent()?;
-        let sink = find("mux")?.static_pad("sink").context("no sink pad")?;
-        self.now = Some(Muxer { bin, cuts, sink });
+        self.now = Some(Muxer {
+            bin,
+            cuts,
+            sink: mux,
+        });
         Ok(())
     }
 }
@@ -152,6 +161,14 @@ mod tests {
     use crate::program::core::wire::{FromChild, Part};
     use crate::room::MediaKind;
 
+    /// What the media header says (ISO/IEC 14496-12 §8.4.2).
+    fn timescale(init: &[u8]) -> u32 {
+        let at = init.windows(4).position(|kind| kind == b"mdhd").unwrap() + 4;
+        let dates = if init[at] == 1 { 16 } else { 8 };
+        let at = at + 4 + dates;
+        u32::from_be_bytes(init[at..at + 4].try_into().unwrap())
+    }
+
     #[test]
     fn missing_frames_make_no_part_longer_or_shorter_and_leave_no_hole() {
         load().unwrap();
@@ -200,8 +217,10 @@ mod tests {
         source.end_of_stream().unwrap();
         let mut parts: Vec<Part> = Vec::new();
         while let Ok(frame) = made.recv_timeout(Duration::from_secs(2)) {
-            if let FromChild::Part(part) = frame {
-                parts.push(part);
+            match frame {
+                FromChild::Part(part) => parts.push(part),
+                FromChild::Init { bytes, .. } => assert_eq!(timescale(&bytes), TIMESCALE),
+                _ => {}
             }
         }
         pipeline.set_state(gst::State::Null).unwrap();

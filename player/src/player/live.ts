@@ -293,7 +293,9 @@ function config(target: number): Partial<HlsConfig> {
     liveSyncOnStallIncrease: 0,
     // Our own controller sets the speed.
     maxLiveSyncPlaybackRate: 1,
-    backBufferLength: 60,
+    // Browsers evict by themselves. Where hls.js does it, it forgets which parts of the segment that it
+    // is loading it has (1.7.4), and may wait at that segment's end until it is no longer listed in parts.
+    backBufferLength: Infinity,
     // Begin with the best picture a usual line carries, rather than with a blurred one.
     abrEwmaDefaultEstimate: 5_000_000,
     // Under a second behind, there is no time for hls.js's retries after one and two seconds.
