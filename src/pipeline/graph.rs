@@ -140,12 +140,12 @@ impl Graph {
         let sound = &ladder.audio.name;
         parts::collect(&find("out-sound")?, sound, cuts, outbox.clone(), || ())?;
         let top = ladder.video.first().context("a ladder without video")?;
-        let splicing = Splicing::new(top, ladder.fps, grid.clone(), outbox.clone());
+        let frame = ladder.frame();
+        let splicing = Splicing::new(top, frame, grid.clone(), outbox.clone());
         let mut queues = Vec::new();
         for (nth, video) in ladder.video.iter().enumerate() {
             let name = &video.name;
             let tee = find(&format!("coded-{name}"))?;
-            let frame = Duration::from_secs(1) / ladder.fps.max(1);
             let muxing = Muxing::new(&pipeline, &tee, name, frame, grid.clone(), outbox.clone())?;
             let queue = find(&format!("to-{name}"))?;
             // Before the splice, which takes frames out.

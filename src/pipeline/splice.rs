@@ -30,13 +30,18 @@ pub struct Splicing {
 }
 
 impl Splicing {
-    pub fn new(rendition: &VideoRendition, fps: u32, grid: SharedGrid, outbox: Outbox) -> Self {
-        let splice = Splice::new(fps, rendition.bitrate_bps);
+    pub fn new(
+        rendition: &VideoRendition,
+        frame: Duration,
+        grid: SharedGrid,
+        outbox: Outbox,
+    ) -> Self {
+        let splice = Splice::new(frame, rendition.bitrate_bps);
         Self {
             splice: Arc::new(Mutex::new(splice)),
             grid,
             size_px: (rendition.width_px, rendition.height_px),
-            frame: Duration::from_secs(1) / fps.max(1),
+            frame,
             outbox,
         }
     }

@@ -1,48 +1,43 @@
 //! A thread's loop over many connections: datagrams, timers and the house's commands in;
-//! datagrams and what the sinks are told, out. Publishers' packets go to their subscribers here.
+//! datagrams and what the sinks are told, out. In [`forwarding`], publishers' packets go to their
+//! subscribers.
+
+mod forwarding;
+mod peer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket as StdSocket};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, error, info, warn};
+use tracing::debug;
 
 use super::core::connection::{Connection, ConnectionStats};
 use super::core::dtls::Identity;
 use super::core::ice::{self, Path, Place, Transport, check};
 use super::core::outbox::Outbox;
-use super::core::receive::receiver::Output;
 use super::core::sdp::agreement::{Agreement, IceCredentials};
-use super::core::send::sender::SendEvent;
 use super::core::send::track::Slot;
 use super::core::turn::{self, Turn};
-use super::core::verdict::Verdict;
 use super::core::{CloseReason, Event, LayerInfo, ReceivedRtp, SenderReport, Sink};
 use super::crew::{Crew, Shared, Source};
 use super::demux::{ConnectionId, Demux};
 use super::handle::Error;
 use super::origin::Local;
 use super::socket::Socket;
-use super::switchboard::{Subscriber, Switchboard};
+use super::switchboard::Switchboard;
 use super::tcp::{self, Stream};
+use forwarding::Round;
+use peer::Peer;
 
 /// Socket calls before timers and commands get their turn: up to a few thousand datagrams.
 const MAX_RECEIVES: usize = 16;
 
 /// Commands before datagrams get their turn.
 const MAX_COMMANDS: usize = 256;
-
-/// The packets of a frame are held for its last one, so that a subscriber gets them in one call;
-/// nobody can show a part of a frame. Longer than this none is held.
-const HOLD: Duration = Duration::from_millis(1);
-
-/// Bytes that are sealed before they are sent: more than a GSO call takes, less than a core's cache.
-const SEND_AT: usize = 64 * 1024;
 
 /// Addresses remembered of peers that other workers have; all are forgotten at once.
 const MAX_FOREIGN: usize = 100_000;
@@ -92,14 +87,6 @@ pub struct Duty {
     pub commands: mpsc::Receiver<Command>,
 }
 
-struct Peer {
-    connection: Connection,
-    sink: Box<dyn Sink>,
-    /// Its entry in the timers.
-    deadline: Option<Instant>,
-    is_faulty: bool,
-}
-
 pub struct Worker {
     number: usize,
     socket: Socket,
@@ -124,17 +111,6 @@ pub struct Worker {
     /// Empty between rounds; kept for its memory.
     held: Vec<(Source, Arc<ReceivedRtp>)>,
     outbox: Outbox,
-}
-
-/// What one round of the loop carries from publishers to subscribers, and back. Kept for its
-/// memory: a packet is one allocation, for all who get it.
-#[derive(Default)]
-struct Round {
-    /// Those of frames that are not complete may stay for the next round.
-    packets: Vec<(Source, Arc<ReceivedRtp>)>,
-    reports: Vec<(Source, SenderReport)>,
-    layers: Vec<(Source, Vec<LayerInfo>)>,
-    key_frames: Vec<(Source, u8)>,
 }
 
 /// The thread's whole life.
@@ -565,126 +541,6 @@ impl Worker {
         had
     }
 
-    /// From publishers to their subscribers, and the wishes of these back.
-    fn forward(&mut self, touched: &mut BTreeSet<ConnectionId>, now: Instant) {
-        let mut round = std::mem::take(&mut self.round);
-        for (source, layers) in round.layers.drain(..) {
-            self.each_subscriber(source, |peer, slot| {
-                peer.connection.set_layers(slot, &layers, now);
-            });
-            self.tell_demand(source);
-        }
-        for (source, report) in round.reports.drain(..) {
-            self.each_subscriber(source, |peer, slot| {
-                peer.connection.on_source_report(slot, report);
-            });
-        }
-        // By track, so that what a subscriber gets of one is one run of datagrams; each track's
-        // packets stay in their order.
-        round.packets.sort_by_key(|(source, _)| *source);
-        let mut held = std::mem::take(&mut self.held);
-        for packets in round.packets.chunk_by(|(a, _), (b, _)| a == b) {
-            let (Some((source, first)), Some((_, last))) = (packets.first(), packets.last()) else {
-                continue;
-            };
-            if !last.completes && now.saturating_duration_since(first.arrival) < HOLD {
-                held.extend_from_slice(packets);
-                continue;
-            }
-            let remembered = packets.iter().map(|(_, packet)| packet);
-            self.switchboard.remember(*source, remembered, now);
-            self.forward_to_subscribers(*source, packets, now);
-        }
-        round.packets.clear();
-        // Before what comes next.
-        std::mem::swap(&mut round.packets, &mut held);
-        self.held = held;
-        touched.append(&mut self.touched);
-        for &id in touched.iter() {
-            let Some(peer) = self.peers.get_mut(&id) else {
-                continue;
-            };
-            while let Some(event) = peer.connection.poll_send_event() {
-                match event {
-                    SendEvent::KeyFrameWanted(slot, layer) => {
-                        let Some(source) = self.switchboard.source(id, slot) else {
-                            continue;
-                        };
-                        let recent = self.switchboard.recent(source, layer, now);
-                        let awaits = peer.connection.awaits_key_frame(slot) == Some(layer);
-                        if awaits && !recent.is_empty() {
-                            let (connection, recent) = (&mut peer.connection, recent.iter());
-                            connection.forward(slot, recent, &mut self.outbox, now);
-                        } else {
-                            round.key_frames.push((source, layer));
-                        }
-                    }
-                    SendEvent::Layer(slot, layer) => {
-                        peer.sink.event(Event::LayerChosen(slot, layer));
-                    }
-                }
-            }
-        }
-        for ((id, track), layer) in round.key_frames.drain(..) {
-            if let Some(peer) = self.peers.get_mut(&id) {
-                peer.connection.request_key_frame(track, Some(layer), now);
-                touched.insert(id);
-            } else if let Some(local) = self.locals.get_mut(&id) {
-                local.origin.key_frame_wanted(track, layer);
-            }
-        }
-        self.round = round;
-    }
-
-    /// When the oldest packet that is held must go.
-    fn held_until(&self) -> Option<Instant> {
-        let arrivals = self.round.packets.iter().map(|(_, packet)| packet.arrival);
-        Some(arrivals.min()? + HOLD)
-    }
-
-    /// What is sealed goes to the kernel while it is still in the cache.
-    fn forward_to_subscribers(
-        &mut self,
-        source: Source,
-        packets: &[(Source, Arc<ReceivedRtp>)],
-        now: Instant,
-    ) {
-        let mut nth = 0;
-        while let Some(&Subscriber { id, slot, .. }) = self.switchboard.subscribers(source).get(nth)
-        {
-            nth += 1;
-            let (peers, outbox) = (&mut self.peers, &mut self.outbox);
-            if let Some(peer) = peers.get_mut(&id) {
-                let mut has_more = false;
-                peer.guard(id, |peer| {
-                    let packets = packets.iter().map(|(_, packet)| packet);
-                    has_more = peer.connection.forward(slot, packets, outbox, now);
-                });
-                if has_more || peer.is_faulty {
-                    self.touched.insert(id);
-                }
-            }
-            if self.outbox.bytes() >= SEND_AT {
-                self.send(now);
-            }
-        }
-    }
-
-    fn each_subscriber(&mut self, source: Source, mut each: impl FnMut(&mut Peer, Slot)) {
-        let Self {
-            switchboard,
-            peers,
-            touched,
-            ..
-        } = self;
-        for &Subscriber { id, slot, .. } in switchboard.subscribers(source) {
-            if let Some(peer) = peers.get_mut(&id) {
-                peer.guard(id, |peer| each(peer, slot));
-                touched.insert(id);
-            }
-        }
-    }
-
     /// What a connection still has to send, and when it wants to be asked again; or its end.
     fn settle(&mut self, id: ConnectionId, now: Instant) {
         let Some(peer) = self.peers.get_mut(&id) else {
@@ -803,54 +659,5 @@ fn hand_over(
         // Full: lost, as in any queue.
         let handed = Command::Datagram(path, datagram.to_vec());
         let _ = member.commands.try_send(handed);
-    }
-}
-
-impl Peer {
-    /// A fault of ours that one peer's bytes bring about ends that connection alone.
-    fn guard(&mut self, id: ConnectionId, work: impl FnOnce(&mut Self)) {
-        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
-            error!(connection = %id, "a fault of the server; the connection is closed");
-            self.is_faulty = true;
-        }
-    }
-
-    /// What came, to the sink, and to the round for who subscribes to it.
-    fn tell(&mut self, id: ConnectionId, round: &mut Round, board: &Switchboard) {
-        let has_subscribers = |track| board.has_subscribers((id, track));
-        while let Some(output) = self.connection.poll_event() {
-            match output {
-                Output::Rtp(track, packet) => {
-                    if has_subscribers(track) {
-                        let shared = Arc::new(packet.clone());
-                        round.packets.push(((id, track), shared));
-                    }
-                    self.sink.rtp(track, packet);
-                }
-                Output::SenderReport(track, report) => {
-                    if has_subscribers(track) {
-                        round.reports.push(((id, track), report));
-                    }
-                    self.sink.sender_report(track, report);
-                }
-                Output::Event(event) => {
-                    match &event {
-                        Event::Layers(track, layers) => {
-                            if has_subscribers(*track) {
-                                round.layers.push(((id, *track), layers.clone()));
-                            }
-                        }
-                        Event::AudioLevel(..) | Event::LayerChosen(..) => {}
-                        Event::Failed(verdict) => {
-                            let Verdict { failure, seen } = verdict.as_ref();
-                            let (reason, remedy) = (failure.reason(), failure.remedy());
-                            warn!(connection = %id, failure = failure.name(), reason, remedy, ?seen, "a connection failed");
-                        }
-                        event => info!(connection = %id, ?event, "peer"),
-                    }
-                    self.sink.event(event);
-                }
-            }
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! The ladder and its encoder, as an operator writes them in `pipelines/`.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::files::{FileError, Files, Kind};
@@ -128,12 +130,12 @@ impl Encoder {
 }
 
 impl Ladder {
-    /// `ladders/{name}.toml` and `encoders/{encoder}.toml`.
     /// Those built in.
     pub fn names() -> impl Iterator<Item = &'static str> {
         LADDERS.built_in.iter().map(|(name, _)| *name)
     }
 
+    /// `ladders/{name}.toml` and `encoders/{encoder}.toml`.
     pub fn load(files: &Files<'_>, name: &str, encoder: &str) -> Result<Self, FileError> {
         let (file, ladder): (String, LadderFile) = files.load(LADDERS, name)?;
         let (_, encoder) = files.load(ENCODERS, encoder)?;
@@ -170,6 +172,11 @@ impl Ladder {
     pub fn canvas_px(&self) -> (u32, u32) {
         let first = self.video.first();
         first.map_or((0, 0), |first| (first.width_px, first.height_px))
+    }
+
+    /// How long a frame is shown.
+    pub fn frame(&self) -> Duration {
+        Duration::from_secs(1) / self.fps.max(1)
     }
 
     fn check(&self) -> Result<(), String> {

@@ -110,12 +110,12 @@ pub enum Verdict {
 }
 
 impl<T> Splice<T> {
-    /// Of a rendition that is encoded with this bitrate.
-    pub fn new(fps: u32, bitrate_bps: u32) -> Self {
+    /// Of a rendition whose frames last so long, and that is encoded with this bitrate.
+    pub fn new(frame: Duration, bitrate_bps: u32) -> Self {
         Self {
             bitrate_bps: u64::from(bitrate_bps),
             rate: (Duration::ZERO, 0),
-            frame: Duration::from_secs(1) / fps.max(1),
+            frame,
             publisher: None,
             state: State::Encoded,
             held: VecDeque::new(),
@@ -458,7 +458,7 @@ mod tests {
             grid.begin(MediaKind::Audio, ms(10_000));
             grid.begin(MediaKind::Video, ms(10_000));
             Self {
-                splice: Splice::new(30, 2_500_000),
+                splice: Splice::new(Duration::from_secs(1) / 30, 2_500_000),
                 frame_bytes: 10_000,
                 grid,
                 at: 300,
