@@ -104,7 +104,8 @@ try {
   await watch(context, base);
   await context.pages().at(-2)?.close();
   await stage(context, base);
-  for (const page of context.pages()) await page.close();
+  // The first stays, for a browser ends with its last.
+  for (const page of context.pages().slice(1)) await page.close();
   await layouts(context, base);
 } finally {
   for (const ending of endings) await ending();
