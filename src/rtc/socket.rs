@@ -59,6 +59,8 @@ pub struct Socket {
     io: UdpSocket,
     state: UdpSocketState,
     is_ipv6: bool,
+    /// To one address, from which all leaves: none need be looked up for it.
+    is_of_one_address: bool,
     buffers: Vec<Vec<u8>>,
     /// Datagrams that the kernel did not take.
     pub unsent: u64,
@@ -80,11 +82,12 @@ impl Socket {
 
     fn with_batch(socket: StdSocket, batch: usize) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
-        let is_ipv6 = socket.local_addr()?.is_ipv6();
+        let local = socket.local_addr()?;
         Ok(Self {
             io: UdpSocket::from_std(socket)?,
             state,
-            is_ipv6,
+            is_ipv6: local.is_ipv6(),
+            is_of_one_address: !local.ip().is_unspecified(),
             buffers: vec![vec![0; BUFFER_LEN]; batch],
             unsent: 0,
             calls: 0,
@@ -95,19 +98,23 @@ impl Socket {
         self.io.readable().await
     }
 
-    /// One call's worth of datagrams. `false` when there were none.
+    /// One call's worth of datagrams. `false` when there are no more: the next one makes the socket
+    /// readable.
     pub fn receive(&mut self, mut each: impl FnMut(Path, &[u8])) -> bool {
         let (io, state) = (&self.io, &self.state);
         let mut metas = [RecvMeta::default(); BATCH];
         let buffers = self.buffers.iter_mut();
         let mut slices: Vec<IoSliceMut> = buffers.map(|buffer| IoSliceMut::new(buffer)).collect();
+        let mut count = 0;
+        // An ICMP error of some earlier datagram reads as an error too: then the socket stays readable.
         let received = io.try_io(Interest::READABLE, || {
-            state.recv(io.into(), &mut slices, &mut metas)
+            count = state.recv(io.into(), &mut slices, &mut metas)?;
+            match count < slices.len() {
+                // That was all. The runtime is told so here, instead of by one more call.
+                true => Err(io::ErrorKind::WouldBlock.into()),
+                false => Ok(()),
+            }
         });
-        // An ICMP error of some earlier datagram reads as an error too: the next call goes on.
-        let Ok(count) = received else {
-            return false;
-        };
         for (meta, buffer) in metas.iter().zip(&self.buffers).take(count) {
             let path = Path::udp(canonical(meta.addr), meta.dst_ip);
             let stride = meta.stride.max(1);
@@ -115,13 +122,14 @@ impl Socket {
                 each(path, datagram);
             }
         }
-        true
+        received.is_ok()
     }
 
     /// Sends in order, runs of equal length to one peer in one call. What goes another way than
     /// by UDP is for `other`.
     pub fn send(&mut self, outbox: &Outbox, mut other: impl FnMut(Path, &[u8], usize)) {
         let (io, state, is_ipv6) = (&self.io, &self.state, self.is_ipv6);
+        let is_of_one_address = self.is_of_one_address;
         let (mut unsent, mut calls) = (0, 0);
         outbox.runs(
             state.max_gso_segments(),
@@ -136,7 +144,7 @@ impl Socket {
                     ecn: None,
                     contents,
                     segment_size: (count > 1).then_some(len),
-                    src_ip: path.local,
+                    src_ip: path.local.filter(|_| !is_of_one_address),
                 };
                 let sent = io.try_io(Interest::WRITABLE, || state.try_send(io.into(), &transmit));
                 // Like any router with a full queue; whoever needs it repeats it.

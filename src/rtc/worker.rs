@@ -8,9 +8,10 @@ mod peer;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket as StdSocket};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
@@ -38,6 +39,10 @@ const MAX_RECEIVES: usize = 16;
 
 /// Commands before datagrams get their turn.
 const MAX_COMMANDS: usize = 256;
+
+/// Timers further ahead than twice this fire at multiples of it, so that the thread wakes once for
+/// many.
+const COARSE: Duration = Duration::from_millis(10);
 
 /// Addresses remembered of peers that other workers have; all are forgotten at once.
 const MAX_FOREIGN: usize = 100_000;
@@ -111,6 +116,7 @@ pub struct Worker {
     /// Empty between rounds; kept for its memory.
     held: Vec<(Source, Arc<ReceivedRtp>)>,
     outbox: Outbox,
+    began: Instant,
 }
 
 /// The thread's whole life.
@@ -150,6 +156,7 @@ pub fn run(duty: Duty) -> io::Result<()> {
             round: Round::default(),
             held: Vec::new(),
             outbox: Outbox::default(),
+            began: Instant::now(),
         };
         worker.serve(duty.commands).await
     })
@@ -159,15 +166,14 @@ impl Worker {
     async fn serve(mut self, mut commands: mpsc::Receiver<Command>) -> io::Result<()> {
         let shared = self.shared.clone();
         let mut batch = Vec::with_capacity(MAX_COMMANDS);
+        let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
         loop {
-            let wake = async {
-                let timer = self.timers.first().map(|(at, _)| *at);
-                let turn = self.turn.poll_timeout();
-                match [timer, turn, self.held_until()].into_iter().flatten().min() {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let due = self.poll_timeout();
+            if let Some(at) = due.map(tokio::time::Instant::from)
+                && alarm.deadline() != at
+            {
+                alarm.as_mut().reset(at);
+            }
             tokio::select! {
                 biased;
                 () = shared.wake.notified() => {}
@@ -179,7 +185,7 @@ impl Worker {
                     ready?;
                     self.receive();
                 }
-                () = wake => {}
+                () = alarm.as_mut(), if due.is_some() => {}
             }
             let now = Instant::now();
             self.handle_wishes(now);
@@ -193,6 +199,13 @@ impl Worker {
                 return Ok(());
             }
         }
+    }
+
+    /// When there is something to do without being asked.
+    fn poll_timeout(&self) -> Option<Instant> {
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let due = [timer, self.turn.poll_timeout(), self.held_until()];
+        due.into_iter().flatten().min()
     }
 
     fn receive(&mut self) {
@@ -563,7 +576,7 @@ impl Worker {
         }
         let next = peer.connection.poll_timeout();
         // An instant in the past would fire at once, without end; time must pass between.
-        let next = next.map(|(at, _)| at.max(now));
+        let next = next.map(|(at, _)| put_off(at.max(now), now, self.began));
         // A later deadline may keep its early entry: firing too early costs little, and
         // moving the entry with each packet would cost more.
         if let Some(at) = next
@@ -595,6 +608,16 @@ impl Worker {
             }
         }
     }
+}
+
+/// What is far ahead comes a little later, at one of the moments that all have in common.
+fn put_off(at: Instant, now: Instant, began: Instant) -> Instant {
+    if at.saturating_duration_since(now) < COARSE * 2 {
+        return at;
+    }
+    let since = at.saturating_duration_since(began).as_nanos();
+    let put_off = since.next_multiple_of(COARSE.as_nanos());
+    began + Duration::from_nanos(put_off as u64)
 }
 
 /// The time of day, by which TURN's credentials end.
@@ -659,5 +682,24 @@ fn hand_over(
         // Full: lost, as in any queue.
         let handed = Command::Datagram(path, datagram.to_vec());
         let _ = member.commands.try_send(handed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_far_ahead_is_put_off_to_a_common_moment() {
+        let began = Instant::now();
+        let put_off_ms = |at: u64, now: u64| {
+            let [at, now] = [at, now].map(|ms| began + Duration::from_millis(ms));
+            put_off(at, now, began).duration_since(began).as_millis()
+        };
+        assert_eq!([put_off_ms(1251, 1001), put_off_ms(1259, 1009)], [1260; 2]);
+        // Once put off, it stays where it is.
+        assert_eq!(put_off_ms(1260, 1001), 1260);
+        // What is near may be a picture's packet that is paced.
+        assert_eq!(put_off_ms(1003, 1001), 1003);
     }
 }

@@ -8,6 +8,7 @@ use super::data::{Data, DataEvent};
 use super::dtls::{self, Dtls, Identity};
 use super::ice::{self, Ice, Path, check};
 use super::outbox::Outbox;
+use super::prefetch::{Depth, prefetch};
 use super::receive::receiver::{self, Output, Receiver};
 use super::receive::rtp;
 use super::receive::stats::TrackStats;
@@ -273,6 +274,20 @@ impl Connection {
             self.sender.forward(slot, packets, &mut wire, now);
         }
         self.sender.has_more()
+    }
+
+    /// Asks for the memory that [`Self::forward`] needs.
+    pub fn prefetch(&self, slot: Slot, depth: Depth) {
+        match (depth, &self.srtp) {
+            (Depth::Own, _) => {
+                prefetch(&self.transmits);
+                prefetch(&self.srtp);
+                self.ice.prefetch();
+            }
+            (_, Some(srtp)) => srtp.prefetch(depth),
+            (_, None) => {}
+        }
+        self.sender.prefetch(slot, depth);
     }
 
     fn flush_own(&mut self, outbox: &mut Outbox) {

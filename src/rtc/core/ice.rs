@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rtc_crypto::RTCCrypto;
 
+use super::prefetch::prefetch;
 use super::sdp::agreement::IceCredentials;
 use super::verdict::Seen;
 use check::{Check, Refusal};
@@ -278,6 +279,11 @@ impl Ice {
             selected: self.selected,
             ..Seen::default()
         }
+    }
+
+    /// Asks for the memory of [`Self::selected`].
+    pub fn prefetch(&self) {
+        prefetch(&self.selected);
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {

@@ -1,7 +1,7 @@
 //! The pure part of WebRTC: told the time, fed datagrams, asked for datagrams.
 //!
 //! Read [`sink`] (what comes out), [`sdp`] (what was agreed), [`ice`], [`dtls`], [`srtp`],
-//! [`rtcp`], [`receive`], [`send`], [`data`], [`outbox`], [`connection`], which composes them, and [`turn`], which
+//! [`rtcp`], [`receive`], [`send`], [`data`], [`outbox`], [`connection`], which composes them ([`prefetch`] has their memory there in time), and [`turn`], which
 //! stands before it for who needs a relay, and [`verdict`], which says why one failed; [`quality`] warns of one that does badly.
 
 pub mod connection;
@@ -9,6 +9,7 @@ pub mod data;
 pub mod dtls;
 pub mod ice;
 pub mod outbox;
+pub mod prefetch;
 pub mod quality;
 pub mod receive;
 pub mod rtcp;

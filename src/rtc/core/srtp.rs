@@ -13,6 +13,7 @@ use rtc_srtp::context::Context;
 use rtc_srtp::option::{srtcp_replay_protection, srtp_replay_protection};
 use rtc_srtp::protection_profile::ProtectionProfile;
 
+use super::prefetch::{Depth, prefetch};
 use super::receive::rtp::Header;
 
 /// Reordering beyond this is treated as replay (RFC 3711 §3.3.2 asks for at least 64).
@@ -146,6 +147,15 @@ impl Srtp {
         buffer.truncate(start);
         buffer.extend_from_slice(&sealed);
         true
+    }
+
+    /// Asks for the memory that [`Self::seal_rtp`] needs.
+    pub fn prefetch(&self, depth: Depth) {
+        match depth {
+            Depth::Own => {}
+            Depth::Pointed => prefetch(&self.sealer),
+            Depth::Far => self.sealer.iter().for_each(seal::Sealer::prefetch),
+        }
     }
 
     /// What the peers of tests send.

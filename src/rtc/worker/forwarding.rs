@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Worker;
 use super::peer::Peer;
+use crate::rtc::core::prefetch::Depth;
 use crate::rtc::core::send::sender::SendEvent;
 use crate::rtc::core::send::track::Slot;
 use crate::rtc::core::{Event, LayerInfo, ReceivedRtp, SenderReport};
@@ -19,6 +20,9 @@ const HOLD: Duration = Duration::from_millis(1);
 
 /// Bytes that are sealed before they are sent: more than a GSO call takes, less than a core's cache.
 const SEND_AT: usize = 64 * 1024;
+
+/// Subscribers whose memory is asked for at once.
+const TOGETHER: usize = 8;
 
 /// What one round of the loop carries from publishers to subscribers, and back. Kept for its
 /// memory: a packet is one allocation, for all who get it.
@@ -119,6 +123,9 @@ impl Worker {
         let mut nth = 0;
         while let Some(&Subscriber { id, slot, .. }) = self.switchboard.subscribers(source).get(nth)
         {
+            if nth.is_multiple_of(TOGETHER) {
+                self.prefetch(source, nth);
+            }
             nth += 1;
             let (peers, outbox) = (&mut self.peers, &mut self.outbox);
             if let Some(peer) = peers.get_mut(&id) {
@@ -133,6 +140,20 @@ impl Worker {
             }
             if self.outbox.bytes() >= SEND_AT {
                 self.send(now);
+            }
+        }
+    }
+
+    /// Asks for the memory of the next subscribers, so that not each waits for its own.
+    fn prefetch(&self, source: Source, first: usize) {
+        let subscribers = self.switchboard.subscribers(source);
+        let next: [_; TOGETHER] = std::array::from_fn(|nth| {
+            let subscriber = subscribers.get(first + nth)?;
+            Some((self.peers.get(&subscriber.id)?, subscriber.slot))
+        });
+        for depth in Depth::ALL {
+            for (peer, slot) in next.iter().flatten() {
+                peer.connection.prefetch(*slot, depth);
             }
         }
     }

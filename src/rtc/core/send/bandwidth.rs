@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::trend::{Trend, Usage};
+use crate::rtc::core::prefetch::prefetch;
 use crate::rtc::core::rtcp::TransportFeedback;
 
 /// Until the path said something: what an ordinary line carries. Lower would pause the picture
@@ -16,6 +17,9 @@ const MAX_BPS: u64 = 50_000_000;
 
 /// Packets remembered until their feedback comes: more than a second of 10 Mbit/s.
 const MAX_SENT: usize = 1024;
+
+/// A cache line of packets.
+const PREFETCHED: usize = 4;
 
 /// Packets sent within this are one group (draft §5.2).
 const BURST_US: i64 = 5_000;
@@ -200,6 +204,13 @@ impl Bandwidth {
             fate: Fate::Unknown,
         });
         self.next += 1;
+    }
+
+    /// Asks for the memory of the next packets, which take the place of the oldest.
+    pub fn prefetch(&self) {
+        for nth in [0, PREFETCHED] {
+            self.sent.get(nth).into_iter().for_each(prefetch);
+        }
     }
 
     fn since_epoch_us(&mut self, now: Instant) -> i64 {

@@ -5,11 +5,15 @@ use std::time::{Duration, Instant};
 
 use super::forward::Rewritten;
 use crate::room::MediaKind;
+use crate::rtc::core::prefetch::prefetch;
 use crate::rtc::core::sink::ReceivedRtp;
 
 /// Packets kept of a stream: two seconds of 2.5 Mbit/s, and of sound, one.
 const VIDEO_LEN: usize = 512;
 const AUDIO_LEN: usize = 50;
+
+/// Of a frame.
+const PREFETCHED: usize = 6;
 
 /// One packet as it was sent; its payload is shared with all other subscribers.
 #[derive(Debug, Clone)]
@@ -83,6 +87,13 @@ impl History {
     pub fn newest(&self) -> Option<&Sent> {
         let slot = (self.highest % self.len as u64) as usize;
         self.ring.get(slot)?.as_ref()
+    }
+
+    /// Asks for the memory of the next packets.
+    pub fn prefetch(&self) {
+        let next = ((self.highest + 1) % self.len as u64) as usize;
+        let of_frame = self.ring.iter().skip(next).take(PREFETCHED);
+        of_frame.for_each(prefetch);
     }
 
     /// Lets go of all that is held.

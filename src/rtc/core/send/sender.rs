@@ -11,6 +11,7 @@ use super::pacer::{Bucket, Paced, Pacer};
 use super::probe::Prober;
 use super::track::{Form, Slot, SlotStats, Track, View, Wire};
 use crate::room::MediaKind;
+use crate::rtc::core::prefetch::{Depth, prefetch};
 use crate::rtc::core::receive::reception::ReportBlock;
 use crate::rtc::core::rtcp::{self, Incoming};
 use crate::rtc::core::sdp::agreement::SendMedia;
@@ -217,6 +218,25 @@ impl Sender {
         }
         if track.forward.awaits_key_frame().is_some() {
             self.wish_key_frame(at, now);
+        }
+    }
+
+    /// Asks for the memory that [`Self::forward`] needs.
+    pub fn prefetch(&self, slot: Slot, depth: Depth) {
+        if depth == Depth::Own {
+            prefetch(self);
+            return;
+        }
+        let Some(track) = self.tracks.get(usize::from(slot.0)) else {
+            return;
+        };
+        match depth {
+            Depth::Own => {}
+            Depth::Pointed => {
+                prefetch(track);
+                self.bandwidth.prefetch();
+            }
+            Depth::Far => track.history.prefetch(),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use rtc_crypto::{AeadAlgorithm, AeadCipher, BlockCipherAlgorithm, RTCCrypto};
 
+use crate::rtc::core::prefetch::prefetch;
+
 /// RFC 7714 §12: AES-128, a salt of 96 bits, a tag of 128.
 const KEY_LEN: usize = 16;
 const SALT_LEN: usize = 12;
@@ -27,6 +29,11 @@ impl Sealer {
             cipher: crypto.new_aead(AeadAlgorithm::Aes128Gcm, &key).ok()?,
             salt: salt[..SALT_LEN].try_into().ok()?,
         })
+    }
+
+    /// Asks for the memory of the key.
+    pub fn prefetch(&self) {
+        prefetch(&*self.cipher);
     }
 
     /// Seals the packet that is `buffer` from `start` on, and appends its tag. `index` is the
