@@ -1,6 +1,6 @@
-//! Asks the processor for memory before it is needed. Between two frames all that is known of a
-//! subscriber leaves the caches; to fetch it line after line, as a packet comes to need it, takes
-//! longer than what is done with it.
+//! Asks the processor for memory before it is needed. Between two frames what is known of a
+//! subscriber leaves the caches; to wait for it line after line, as a packet comes to need it, is a
+//! part of what forwarding costs.
 
 /// Bytes that are fetched at once.
 const LINE: usize = 64;
