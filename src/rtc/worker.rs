@@ -116,6 +116,7 @@ pub struct Worker {
     /// Empty between rounds; kept for its memory.
     held: Vec<(Source, Arc<ReceivedRtp>)>,
     outbox: Outbox,
+    /// From here the moments are counted that timers have in common.
     began: Instant,
 }
 

@@ -8,8 +8,11 @@ const LINE: usize = 64;
 /// How many pointers there are on the way to what is asked for: those before must be there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
+    /// The connection itself.
     Own,
+    /// What it points to.
     Pointed,
+    /// What that points to.
     Far,
 }
 
